@@ -1,0 +1,1 @@
+//! Samples and labels: IDX files, splits, preprocessing, augmentation.

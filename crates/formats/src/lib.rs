@@ -1,0 +1,1 @@
+//! Bytes to graphs and back: TFLite and Taper checkpoints.

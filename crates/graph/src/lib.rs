@@ -1,0 +1,1 @@
+//! The network as data: operators, tensors, shapes, cost, channel groups, edits.

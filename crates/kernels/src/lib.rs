@@ -1,0 +1,1 @@
+//! Inner loops on slices: f32 training and inference, int8 inference.

@@ -1,0 +1,1 @@
+//! A plain document becomes one HTML file, CSV and JSON.

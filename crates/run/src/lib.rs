@@ -1,0 +1,1 @@
+//! Memory-planned execution of graphs on the CPU.

@@ -1,0 +1,1 @@
+//! The facade: a recipe becomes a run.

@@ -1,0 +1,3 @@
+//! Developer tasks: writes the generated documents.
+
+fn main() {}
