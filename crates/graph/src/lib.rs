@@ -1,1 +1,26 @@
-//! The network as data: operators, tensors, shapes, cost, channel groups, edits.
+//! The network as data: operators, tensors, shapes, verification, cost, channel groups and edits.
+//!
+//! A [`Graph`] is a list of named tensors and a list of nodes in topological order. Activations are NHWC,
+//! convolution weights OHWI, fully connected weights OI: TFLite's own layouts. This crate knows no file format
+//! and runs nothing; every other room of Taper speaks in its types.
+
+mod channels;
+mod cost;
+mod edit;
+mod error;
+mod graph;
+mod infer;
+mod op;
+mod shape;
+mod tensor;
+mod verify;
+
+pub use channels::{ChannelGroup, ChannelGroups, ChannelUnit, Slice, nonlinearity_output};
+pub use cost::{GraphCost, NodeCost, cost};
+pub use edit::{ChannelRemoval, remove_channels};
+pub use error::{GraphError, Result};
+pub use graph::{Graph, Node, NodeId, TensorId};
+pub use infer::infer_output;
+pub use op::{Activation, BatchNorm, Conv2d, FullyConnected, Op, Opaque, Padding, Pool2d, PoolKind, Softmax};
+pub use shape::{Batch, Dim, Shape};
+pub use tensor::{DType, Quantization, Tensor, TensorData};

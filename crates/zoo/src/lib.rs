@@ -1,1 +1,53 @@
-//! Networks built as graphs.
+//! Networks built as graphs, with the published shapes and with weights of zero.
+//!
+//! The weights wait for `taper_adapt::train::initialize` or for a file. Layer names are Keras's.
+
+mod vgg;
+
+pub use vgg::{Normalisation, Vgg, vgg16};
+
+use taper_graph::{Graph, Result};
+use thiserror::Error;
+
+/// Names that [`by_name`] knows.
+pub const NAMES: [&str; 2] = ["vgg16", "vgg16-bn"];
+
+/// What a network is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// Height, width and channels of one image.
+    pub input: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// Why a network could not be built.
+#[derive(Debug, Error)]
+pub enum ZooError {
+    /// No network has this name.
+    #[error("no network is named `{name}`; expected one of {}", NAMES.join(", "))]
+    UnknownName {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The network does not fit the task.
+    #[error(transparent)]
+    Graph(#[from] taper_graph::GraphError),
+}
+
+/// The network named `name`, for `task`.
+///
+/// # Errors
+/// If there is no such network, or the images are too small for it.
+pub fn by_name(name: &str, task: Task) -> std::result::Result<Graph, ZooError> {
+    let graph: Result<Graph> = match name {
+        "vgg16" => vgg16(task, Normalisation::None),
+        "vgg16-bn" => vgg16(task, Normalisation::Batch),
+        _ => {
+            return Err(ZooError::UnknownName {
+                name: name.to_owned(),
+            });
+        }
+    };
+    Ok(graph?)
+}

@@ -1,0 +1,237 @@
+//! Shape inference: what a node writes, from what it reads.
+
+use crate::error::{GraphError, Result};
+use crate::graph::{Graph, Node};
+use crate::op::{Op, Padding};
+use crate::shape::{Dim, Shape};
+use crate::tensor::{DType, Tensor};
+
+/// Shape and element type of a node's only output.
+///
+/// The batch stays symbolic. The element type is that of the first input.
+///
+/// # Errors
+/// If the inputs do not fit the operator, or the operator is opaque.
+pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
+    let context = Context { graph, node };
+    let x = context.input(0, "x")?;
+    let shape = match &node.op {
+        Op::Conv2d(conv) => {
+            context.arity(2, 3)?;
+            let [height, width, channels] = context.image(x)?;
+            let [out_channels, kernel_h, kernel_w, in_channels] = context.sizes(1, "weights")?;
+            context.equal("input channels of the weights", channels, in_channels)?;
+            context.bias(out_channels)?;
+            let window = Window {
+                kernel: [kernel_h, kernel_w],
+                stride: conv.stride,
+                dilation: conv.dilation,
+                padding: conv.padding,
+            };
+            let [out_h, out_w] = context.slide([height, width], window)?;
+            Shape::new(vec![
+                x.shape.dims()[0],
+                out_h.into(),
+                out_w.into(),
+                out_channels.into(),
+            ])
+        }
+        Op::FullyConnected(_) => {
+            context.arity(2, 3)?;
+            let [batch, Dim::Fixed(features)] = *x.shape.dims() else {
+                return Err(context.invalid(format!("expected an input [N, I], found {}", x.shape)));
+            };
+            let [out_features, in_features] = context.sizes(1, "weights")?;
+            context.equal("input features of the weights", features, in_features)?;
+            context.bias(out_features)?;
+            Shape::new(vec![batch, out_features.into()])
+        }
+        Op::BatchNorm(_) => {
+            context.arity(5, 5)?;
+            let channels = context.channels(x)?;
+            for (position, role) in [(1, "gamma"), (2, "beta"), (3, "mean"), (4, "variance")] {
+                let [size] = context.sizes(position, role)?;
+                context.equal(role, channels, size)?;
+            }
+            x.shape.clone()
+        }
+        Op::Activation { .. } => {
+            context.arity(1, 1)?;
+            x.shape.clone()
+        }
+        Op::Softmax(_) => {
+            context.arity(1, 1)?;
+            context.channels(x)?;
+            x.shape.clone()
+        }
+        Op::Pool2d(pool) => {
+            context.arity(1, 1)?;
+            let [height, width, channels] = context.image(x)?;
+            let window = Window {
+                kernel: pool.window,
+                stride: pool.stride,
+                dilation: [1, 1],
+                padding: pool.padding,
+            };
+            let hangs_free = pool.padding.top >= pool.window[0]
+                || pool.padding.bottom >= pool.window[0]
+                || pool.padding.left >= pool.window[1]
+                || pool.padding.right >= pool.window[1];
+            if hangs_free {
+                return Err(context.invalid("expected padding smaller than the pooling window".to_owned()));
+            }
+            let [out_h, out_w] = context.slide([height, width], window)?;
+            Shape::new(vec![
+                x.shape.dims()[0],
+                out_h.into(),
+                out_w.into(),
+                channels.into(),
+            ])
+        }
+        Op::GlobalPool2d { .. } => {
+            context.arity(1, 1)?;
+            let [_, _, channels] = context.image(x)?;
+            Shape::new(vec![x.shape.dims()[0], 1.into(), 1.into(), channels.into()])
+        }
+        Op::Flatten => {
+            context.arity(1, 1)?;
+            let Some((batch, rest)) = x.shape.dims().split_first() else {
+                return Err(context.invalid("expected an input with a batch, found a scalar".to_owned()));
+            };
+            let features = Shape::new(rest.to_vec())
+                .sizes()
+                .and_then(|sizes| sizes.into_iter().try_fold(1usize, usize::checked_mul))
+                .ok_or_else(|| context.invalid(format!("cannot flatten {}", x.shape)))?;
+            Shape::new(vec![*batch, features.into()])
+        }
+        Op::Opaque(_) => {
+            return Err(GraphError::UnsupportedNode {
+                node: node.name.clone(),
+                op: node.op.name().to_owned(),
+                message: "the output of an opaque operator cannot be inferred".to_owned(),
+            });
+        }
+    };
+    Ok((shape, x.dtype))
+}
+
+/// A window that slides over an image; height before width.
+#[derive(Clone, Copy)]
+struct Window {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+}
+
+/// A node with its graph: reads inputs, and words errors in the node's name.
+struct Context<'a> {
+    graph: &'a Graph,
+    node: &'a Node,
+}
+
+impl<'a> Context<'a> {
+    fn invalid(&self, message: String) -> GraphError {
+        GraphError::InvalidNode {
+            node: self.node.name.clone(),
+            op: self.node.op.name().to_owned(),
+            message,
+        }
+    }
+
+    fn arity(&self, least: usize, most: usize) -> Result<()> {
+        let found = self.node.inputs.len();
+        if (least..=most).contains(&found) {
+            return Ok(());
+        }
+        let expected = if least == most {
+            least.to_string()
+        } else {
+            format!("{least} to {most}")
+        };
+        Err(self.invalid(format!("expected {expected} inputs, found {found}")))
+    }
+
+    fn input(&self, position: usize, role: &str) -> Result<&'a Tensor> {
+        self.node
+            .inputs
+            .get(position)
+            .and_then(|id| self.graph.tensors.get(id.0))
+            .ok_or_else(|| self.invalid(format!("expected an input {position} ({role}), found none")))
+    }
+
+    fn sizes<const RANK: usize>(&self, position: usize, role: &str) -> Result<[usize; RANK]> {
+        let tensor = self.input(position, role)?;
+        let sizes: Option<[usize; RANK]> = tensor.shape.sizes().and_then(|sizes| sizes.try_into().ok());
+        match sizes {
+            Some(sizes) if sizes.iter().all(|&size| size > 0) => Ok(sizes),
+            Some(_) | None => Err(self.invalid(format!(
+                "expected {role} `{}` with {RANK} fixed non-zero dimensions, found {}",
+                tensor.name, tensor.shape
+            ))),
+        }
+    }
+
+    fn image(&self, x: &Tensor) -> Result<[usize; 3]> {
+        match x.shape.image() {
+            Some(sizes) if sizes.iter().all(|&size| size > 0) => Ok(sizes),
+            Some(_) | None => Err(self.invalid(format!("expected an input [N, H, W, C], found {}", x.shape))),
+        }
+    }
+
+    fn channels(&self, x: &Tensor) -> Result<usize> {
+        x.shape
+            .channels()
+            .filter(|&channels| channels > 0)
+            .ok_or_else(|| self.invalid(format!("expected an input with channels, found {}", x.shape)))
+    }
+
+    fn bias(&self, out_channels: usize) -> Result<()> {
+        if self.node.inputs.len() > 2 {
+            let [size] = self.sizes(2, "bias")?;
+            self.equal("bias", out_channels, size)?;
+        }
+        Ok(())
+    }
+
+    fn equal(&self, role: &str, expected: usize, found: usize) -> Result<()> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(self.invalid(format!("expected {role} of size {expected}, found {found}")))
+    }
+
+    /// Output height and width: `(input + padding − extent) / stride + 1`.
+    fn slide(&self, input: [usize; 2], window: Window) -> Result<[usize; 2]> {
+        let Window {
+            kernel,
+            stride,
+            dilation,
+            padding,
+        } = window;
+        let pads = [[padding.top, padding.bottom], [padding.left, padding.right]];
+        let mut output = [0; 2];
+        for axis in 0..2 {
+            if kernel[axis] == 0 || stride[axis] == 0 || dilation[axis] == 0 {
+                return Err(self.invalid(format!(
+                    "expected kernel, stride and dilation of at least 1, found {kernel:?}, {stride:?} and {dilation:?}"
+                )));
+            }
+            let extent = (kernel[axis] - 1)
+                .checked_mul(dilation[axis])
+                .and_then(|span| span.checked_add(1));
+            let padded = pads[axis]
+                .iter()
+                .try_fold(input[axis], |sum, &pad| sum.checked_add(pad));
+            output[axis] = match (padded, extent) {
+                (Some(padded), Some(extent)) if padded >= extent => (padded - extent) / stride[axis] + 1,
+                _ => {
+                    return Err(self.invalid(format!(
+                        "kernel {kernel:?} with dilation {dilation:?} does not fit in the padded input {input:?}"
+                    )));
+                }
+            };
+        }
+        Ok(output)
+    }
+}
