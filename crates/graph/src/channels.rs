@@ -116,7 +116,7 @@ impl Finder {
                 }
                 units
             }
-            Op::Activation { .. } | Op::Pool2d(_) | Op::GlobalPool2d { .. } => units,
+            Op::Activation { .. } | Op::Pool2d(_) | Op::GlobalPool2d { .. } | Op::Quantize { .. } => units,
             Op::Softmax(_) => {
                 // Softmax compares channels with each other: removing one changes the others.
                 if let Some(x) = x {
@@ -227,9 +227,11 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
         return Some(output);
     }
     graph.consumers(output).find_map(|id| match &graph.node(id).op {
-        Op::Activation { .. } | Op::BatchNorm(_) | Op::Pool2d(_) | Op::GlobalPool2d { .. } => {
-            nonlinearity_output(graph, id)
-        }
+        Op::Activation { .. }
+        | Op::BatchNorm(_)
+        | Op::Pool2d(_)
+        | Op::GlobalPool2d { .. }
+        | Op::Quantize { .. } => nonlinearity_output(graph, id),
         Op::Conv2d(_) | Op::FullyConnected(_) | Op::Flatten | Op::Softmax(_) | Op::Opaque(_) => None,
     })
 }

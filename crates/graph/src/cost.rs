@@ -87,7 +87,7 @@ fn macs(graph: &Graph, id: NodeId) -> u64 {
         }
         Op::FullyConnected(_) => input(1),
         Op::BatchNorm(_) | Op::Pool2d(_) | Op::GlobalPool2d { .. } => input(0),
-        Op::Activation { .. } | Op::Flatten | Op::Softmax(_) | Op::Opaque(_) => 0,
+        Op::Activation { .. } | Op::Flatten | Op::Softmax(_) | Op::Quantize { .. } | Op::Opaque(_) => 0,
     }
 }
 

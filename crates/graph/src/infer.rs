@@ -104,6 +104,15 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 .ok_or_else(|| context.invalid(format!("cannot flatten {}", x.shape)))?;
             Shape::new(vec![*batch, features.into()])
         }
+        Op::Quantize { dtype } => {
+            context.arity(1, 1)?;
+            if dtype.integer_range().is_none() {
+                return Err(
+                    context.invalid(format!("expected an integer type to quantize to, found {dtype}"))
+                );
+            }
+            return Ok((x.shape.clone(), *dtype));
+        }
         Op::Opaque(_) => {
             return Err(GraphError::UnsupportedNode {
                 node: node.name.clone(),

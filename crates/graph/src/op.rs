@@ -1,5 +1,6 @@
 //! The operators that Taper understands, and the opaque one that it carries through.
 
+use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 /// What a node computes. Matched exhaustively everywhere, so that the compiler lists every place where a new
@@ -29,6 +30,11 @@ pub enum Op {
     Flatten,
     /// Softmax over the innermost axis.
     Softmax(Softmax),
+    /// The same real values as integers of another type, scale or zero point: those of the output tensor.
+    Quantize {
+        /// Type of the output's elements.
+        dtype: DType,
+    },
     /// An operator that a file holds and Taper does not know: carried through unchanged.
     Opaque(Opaque),
 }
@@ -52,6 +58,7 @@ impl Op {
             } => "global average pooling",
             Self::Flatten => "flatten",
             Self::Softmax(_) => "softmax",
+            Self::Quantize { .. } => "quantize",
             Self::Opaque(opaque) => &opaque.code,
         }
     }
