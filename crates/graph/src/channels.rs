@@ -221,6 +221,7 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Softmax(_)
+        | Op::Quantize { .. }
         | Op::Opaque(_) => false,
     };
     if fused {
