@@ -1,1 +1,16 @@
 //! Bytes to graphs and back: TFLite and Taper checkpoints.
+//!
+//! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
+//! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.
+//! [`load`] picks the reader, and [`write_file_atomic`] is how every file of Taper reaches the disk.
+
+mod error;
+mod file;
+mod safetensors;
+
+pub mod checkpoint;
+pub mod tflite;
+
+pub use checkpoint::{Checkpoint, ExtraTensor};
+pub use error::{ErrorKind, FormatError, Result};
+pub use file::{load, write_file_atomic};

@@ -212,19 +212,8 @@ impl Finder {
 pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
     let node = graph.node(layer);
     let output = *node.outputs.first()?;
-    let fused = match &node.op {
-        Op::Conv2d(conv) => conv.activation.is_some(),
-        Op::FullyConnected(dense) => dense.activation.is_some(),
-        Op::Activation { .. } => true,
-        Op::BatchNorm(_)
-        | Op::Pool2d(_)
-        | Op::GlobalPool2d { .. }
-        | Op::Flatten
-        | Op::Softmax(_)
-        | Op::Quantize { .. }
-        | Op::Opaque(_) => false,
-    };
-    if fused {
+    let fused = matches!(node.op.fused_activation(), Some(Some(_)));
+    if fused || matches!(node.op, Op::Activation { .. }) {
         return Some(output);
     }
     graph.consumers(output).find_map(|id| match &graph.node(id).op {

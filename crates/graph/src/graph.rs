@@ -171,6 +171,39 @@ impl Graph {
         self.single(&self.outputs, "output")
     }
 
+    /// Drops the tensors that are neither inputs nor outputs nor touched by a node, and renumbers the rest in order.
+    pub fn remove_unused_tensors(&mut self) {
+        let mut used = vec![false; self.tensors.len()];
+        let touched = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.inputs.iter().chain(&node.outputs));
+        for id in touched.chain(&self.inputs).chain(&self.outputs) {
+            used[id.0] = true;
+        }
+        let mut next = 0;
+        let renumbered: Vec<TensorId> = used
+            .iter()
+            .map(|&used| {
+                let id = TensorId(next);
+                next += usize::from(used);
+                id
+            })
+            .collect();
+        let mut position = 0;
+        self.tensors.retain(|_| {
+            position += 1;
+            used[position - 1]
+        });
+        let touching = self
+            .nodes
+            .iter_mut()
+            .flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
+        for id in touching.chain(&mut self.inputs).chain(&mut self.outputs) {
+            *id = renumbered[id.0];
+        }
+    }
+
     fn single(&self, ids: &[TensorId], role: &str) -> Result<TensorId> {
         match *ids {
             [id] => Ok(id),

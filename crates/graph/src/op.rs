@@ -62,6 +62,39 @@ impl Op {
             Self::Opaque(opaque) => &opaque.code,
         }
     }
+
+    /// The nonlinearity fused behind the operator; the outer `None` says that it can hold none.
+    #[must_use]
+    pub fn fused_activation(&self) -> Option<Option<Activation>> {
+        match self {
+            Self::Conv2d(conv) => Some(conv.activation),
+            Self::FullyConnected(dense) => Some(dense.activation),
+            Self::BatchNorm(_)
+            | Self::Activation { .. }
+            | Self::Pool2d(_)
+            | Self::GlobalPool2d { .. }
+            | Self::Flatten
+            | Self::Softmax(_)
+            | Self::Quantize { .. }
+            | Self::Opaque(_) => None,
+        }
+    }
+
+    /// The place of [`Op::fused_activation`], to be changed.
+    pub fn fused_activation_mut(&mut self) -> Option<&mut Option<Activation>> {
+        match self {
+            Self::Conv2d(conv) => Some(&mut conv.activation),
+            Self::FullyConnected(dense) => Some(&mut dense.activation),
+            Self::BatchNorm(_)
+            | Self::Activation { .. }
+            | Self::Pool2d(_)
+            | Self::GlobalPool2d { .. }
+            | Self::Flatten
+            | Self::Softmax(_)
+            | Self::Quantize { .. }
+            | Self::Opaque(_) => None,
+        }
+    }
 }
 
 /// Element-wise nonlinearities, alone or fused behind an operator.

@@ -1,0 +1,47 @@
+//! Loss and accuracy of a network over a set of samples.
+
+use super::network::Network;
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+use taper_data::{Batches, Dataset, Preprocess};
+
+/// Images per batch: large enough to fill the vector lanes and both cores, small enough for wide networks' buffers.
+const BATCH: usize = 128;
+
+/// How well a network does on a set of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Share of the images whose class is right.
+    pub accuracy: f64,
+}
+
+/// Evaluates `network` on all of `dataset`, in order and without augmentation.
+///
+/// # Errors
+/// If the images or labels do not fit the network.
+pub fn evaluate(network: &mut Network, dataset: &Dataset, preprocess: Preprocess) -> Result<Evaluation> {
+    evaluate_each(network, dataset, preprocess, |_, _| Ok(()))
+}
+
+/// As [`evaluate`], and calls `visit` with the network and the number of images after each batch.
+pub(crate) fn evaluate_each(
+    network: &mut Network,
+    dataset: &Dataset,
+    preprocess: Preprocess,
+    mut visit: impl FnMut(&Network, usize) -> Result<()>,
+) -> Result<Evaluation> {
+    let mut batches = Batches::in_order(dataset, preprocess);
+    let mut images = vec![0.0; BATCH * dataset.shape().elements()];
+    let mut labels = vec![0; BATCH];
+    let (mut loss, mut correct) = (0.0, 0);
+    while let Some(count) = batches.fill(&mut images, &mut labels) {
+        let result = network.evaluate(&images[..count * dataset.shape().elements()], &labels[..count])?;
+        loss += result.loss * count as f64;
+        correct += result.correct;
+        visit(network, count)?;
+    }
+    let samples = dataset.len().max(1) as f64;
+    Ok(Evaluation { loss: loss / samples, accuracy: correct as f64 / samples })
+}

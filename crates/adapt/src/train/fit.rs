@@ -1,0 +1,326 @@
+//! Training a network epoch by epoch.
+
+use super::config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig};
+use super::evaluate::evaluate;
+use super::network::Network;
+use super::optimizer::{Optimizer, OptimizerSettings};
+use crate::error::{AdaptError, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use taper_data::{AugmentConfig, Batches, Dataset, Preprocess};
+use taper_graph::Graph;
+
+/// How a network is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitSettings {
+    /// Passes over the training samples.
+    pub epochs: usize,
+    /// Images per mini-batch; the last batch of an epoch may be smaller.
+    pub batch: usize,
+    /// Kind of optimizer.
+    pub optimizer: OptimizerKind,
+    /// Momentum, for SGD.
+    pub momentum: f64,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// Weight decay of weights; biases and batch normalisation are free of it.
+    pub weight_decay: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises to its start.
+    pub warm_up_steps: usize,
+    /// When to end before all epochs have passed.
+    pub early_stopping: EarlyStopping,
+    /// The greatest norm of the gradients.
+    pub clip_norm: Option<f64>,
+    /// How bytes become inputs.
+    pub preprocess: Preprocess,
+    /// How training images are varied.
+    pub augment: AugmentConfig,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+}
+
+impl FitSettings {
+    /// The settings of the recipe's `[train]` table.
+    #[must_use]
+    pub fn of(config: &TrainConfig, preprocess: Preprocess, augment: AugmentConfig, seed: u64) -> Self {
+        Self {
+            epochs: config.epochs,
+            batch: config.batch,
+            optimizer: config.optimizer,
+            momentum: config.momentum,
+            learning_rate: config.learning_rate,
+            weight_decay: config.weight_decay,
+            schedule: config.schedule,
+            warm_up_steps: config.warm_up_steps,
+            early_stopping: config.early_stopping,
+            clip_norm: config.clip_norm,
+            preprocess,
+            augment,
+            seed,
+        }
+    }
+}
+
+/// What one epoch came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean cross-entropy over the training samples, while the weights changed.
+    pub train_loss: f64,
+    /// Share of the training samples that were right, while the weights changed.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy over the validation samples after the epoch.
+    pub validation_loss: f64,
+    /// Share of the validation samples that were right after the epoch.
+    pub validation_accuracy: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Time that training took, without validation.
+    pub seconds: f64,
+}
+
+/// How far an epoch has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepProgress {
+    /// From 1.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Training samples seen in this epoch.
+    pub samples: usize,
+    /// Training samples of an epoch.
+    pub samples_in_all: usize,
+    /// Mean loss of the epoch so far.
+    pub loss: f64,
+}
+
+/// Where a training stands between two epochs; with the settings and the data, all that is needed to go on to the same
+/// bytes. Random numbers are drawn from seed and epoch, so there is no random state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitState {
+    /// Counters and bests.
+    pub progress: FitProgress,
+    /// Parameters (`value/NAME`), moments of the optimizer (`moment0/NAME`, …) and the best parameters so far
+    /// (`best/NAME`).
+    pub tensors: BTreeMap<String, Vec<f32>>,
+}
+
+/// The scalars of a [`FitState`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitProgress {
+    /// Epochs done.
+    pub epochs: usize,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// What reductions on a plateau have multiplied the learning rate by; absent before the first.
+    pub plateau_factor: Option<f64>,
+    /// The lowest validation loss.
+    pub best_loss: Option<f64>,
+    /// Epochs since the validation loss last improved, for the schedule.
+    pub stale_for_schedule: usize,
+    /// Epochs since the validation loss last improved, for early stopping.
+    pub stale_for_stopping: usize,
+}
+
+/// A training in progress. Drive it with [`Fit::epoch`] until it returns `None`; [`Fit::finish`] gives the network of
+/// the epoch with the lowest validation loss.
+pub struct Fit<'a> {
+    settings: FitSettings,
+    train: &'a Dataset,
+    validation: &'a Dataset,
+    network: Network,
+    optimizer: Optimizer,
+    progress: FitProgress,
+    /// The parameters of the best epoch; empty before the first.
+    best: Vec<Vec<f32>>,
+    images: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl<'a> Fit<'a> {
+    /// Prepares to train `graph`.
+    ///
+    /// # Errors
+    /// If the network cannot be trained or does not fit the data.
+    pub fn new(graph: &Graph, train: &'a Dataset, validation: &'a Dataset, settings: FitSettings) -> Result<Self> {
+        let network = Network::new(graph)?;
+        let optimizer = OptimizerSettings {
+            kind: settings.optimizer,
+            momentum: settings.momentum as f32,
+            weight_decay: settings.weight_decay as f32,
+            clip_norm: settings.clip_norm.map(|norm| norm as f32),
+        };
+        let batch = settings.batch.min(train.len());
+        Ok(Self {
+            optimizer: Optimizer::new(optimizer, network.parameters()),
+            images: vec![0.0; batch * train.shape().elements()],
+            labels: vec![0; batch],
+            progress: FitProgress::default(),
+            best: Vec::new(),
+            network,
+            train,
+            validation,
+            settings,
+        })
+    }
+
+    /// Trains one epoch and validates; `None` when training has ended. `report` is called after each step.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is no longer finite.
+    pub fn epoch(&mut self, report: &mut dyn FnMut(&StepProgress)) -> Result<Option<EpochRecord>> {
+        if self.ended() {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let epoch = self.progress.epochs + 1;
+        let FitSettings { preprocess, augment, seed, .. } = self.settings;
+        let mut batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
+        let (mut samples, mut loss, mut correct, mut step) = (0, 0.0, 0, 0);
+        let mut learning_rate = 0.0;
+        while let Some(count) = batches.fill(&mut self.images, &mut self.labels) {
+            step += 1;
+            let images = &self.images[..count * self.train.shape().elements()];
+            let result = self.network.learn(images, &self.labels[..count])?;
+            learning_rate = self.learning_rate();
+            let norm = self.optimizer.step(self.network.parameters_mut(), learning_rate as f32);
+            self.progress.steps = self.optimizer.steps;
+            for (what, value) in [("the loss", result.loss), ("the gradient", norm)] {
+                if !value.is_finite() {
+                    return Err(AdaptError::Diverged { epoch, step, what: format!("{what} is {value}") });
+                }
+            }
+            samples += count;
+            loss += result.loss * count as f64;
+            correct += result.correct;
+            report(&StepProgress {
+                epoch,
+                epochs: self.settings.epochs,
+                samples,
+                samples_in_all: self.train.len(),
+                loss: loss / samples as f64,
+            });
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let validation = evaluate(&mut self.network, self.validation, preprocess)?;
+        self.progress.epochs = epoch;
+        self.judge(validation.loss);
+        Ok(Some(EpochRecord {
+            epoch,
+            train_loss: loss / samples.max(1) as f64,
+            train_accuracy: correct as f64 / samples.max(1) as f64,
+            validation_loss: validation.loss,
+            validation_accuracy: validation.accuracy,
+            learning_rate,
+            seconds,
+        }))
+    }
+
+    /// The network of the epoch with the lowest validation loss; the one that came in if there was no epoch.
+    #[must_use]
+    pub fn finish(mut self) -> Graph {
+        for (parameter, best) in self.network.parameters_mut().iter_mut().zip(&self.best) {
+            parameter.value.clone_from(best);
+        }
+        self.network.to_graph()
+    }
+
+    /// Where training stands.
+    #[must_use]
+    pub fn state(&self) -> FitState {
+        let mut tensors = BTreeMap::new();
+        for (position, parameter) in self.network.parameters().iter().enumerate() {
+            let name = &parameter.name;
+            tensors.insert(format!("value/{name}"), parameter.value.clone());
+            for (order, moment) in self.optimizer.moments[position].iter().enumerate() {
+                tensors.insert(format!("moment{order}/{name}"), moment.clone());
+            }
+            if let Some(best) = self.best.get(position) {
+                tensors.insert(format!("best/{name}"), best.clone());
+            }
+        }
+        FitState { progress: self.progress.clone(), tensors }
+    }
+
+    /// Goes on from where `state` stood. Settings and data must be those of then.
+    ///
+    /// # Errors
+    /// If the state is of another network.
+    pub fn restore(&mut self, mut state: FitState) -> Result<()> {
+        let network = self.network.name().to_owned();
+        let mut take = |name: String, len: usize| match state.tensors.remove(&name) {
+            Some(values) if values.len() == len => Ok(values),
+            Some(values) => Err(AdaptError::State {
+                network: network.clone(),
+                message: format!("expected `{name}` of {len} values, found {}", values.len()),
+            }),
+            None => Err(AdaptError::State { network: network.clone(), message: format!("`{name}` is missing") }),
+        };
+        let mut best = Vec::new();
+        for (parameter, moments) in self.network.parameters_mut().iter_mut().zip(&mut self.optimizer.moments) {
+            let (name, len) = (&parameter.name, parameter.value.len());
+            parameter.value = take(format!("value/{name}"), len)?;
+            for (order, moment) in moments.iter_mut().enumerate() {
+                *moment = take(format!("moment{order}/{name}"), parameter.gradient.len())?;
+            }
+            if state.progress.best_loss.is_some() {
+                best.push(take(format!("best/{name}"), len)?);
+            }
+        }
+        self.best = best;
+        self.optimizer.steps = state.progress.steps;
+        self.progress = state.progress;
+        Ok(())
+    }
+
+    fn ended(&self) -> bool {
+        let patience = self.settings.early_stopping.patience;
+        self.progress.epochs >= self.settings.epochs
+            || (patience > 0 && self.progress.stale_for_stopping >= patience)
+    }
+
+    /// The learning rate of the step that is about to be taken.
+    fn learning_rate(&self) -> f64 {
+        let steps_per_epoch = self.train.len().div_ceil(self.labels.len().max(1)).max(1);
+        let scheduled = match self.settings.schedule {
+            Schedule::Constant => 1.0,
+            Schedule::Step { every, factor } => factor.powf((self.progress.epochs / every.max(1)) as f64),
+            Schedule::Cosine { floor } => {
+                let last = (steps_per_epoch * self.settings.epochs).saturating_sub(1).max(1);
+                let share = self.progress.steps as f64 / last as f64;
+                floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * share.min(1.0)).cos())
+            }
+            Schedule::Plateau { .. } => self.progress.plateau_factor.unwrap_or(1.0),
+        };
+        let warm_up = match self.settings.warm_up_steps {
+            0 => 1.0,
+            steps => ((self.progress.steps + 1) as f64 / steps as f64).min(1.0),
+        };
+        self.settings.learning_rate * scheduled * warm_up
+    }
+
+    /// Takes note of a validation loss: keeps the best parameters, counts epochs without improvement, and lowers the
+    /// learning rate on a plateau.
+    fn judge(&mut self, loss: f64) {
+        let best = self.progress.best_loss.unwrap_or(f64::INFINITY);
+        let improved_clearly = loss < best - self.settings.early_stopping.min_delta;
+        let stale = |count: usize, improved: bool| if improved { 0 } else { count + 1 };
+        self.progress.stale_for_stopping = stale(self.progress.stale_for_stopping, improved_clearly);
+        self.progress.stale_for_schedule = stale(self.progress.stale_for_schedule, loss < best);
+        if let Schedule::Plateau { patience, factor } = self.settings.schedule
+            && self.progress.stale_for_schedule >= patience
+        {
+            self.progress.plateau_factor = Some(self.progress.plateau_factor.unwrap_or(1.0) * factor);
+            self.progress.stale_for_schedule = 0;
+        }
+        if loss < best {
+            self.progress.best_loss = Some(loss);
+            self.best = self.network.parameters().iter().map(|parameter| parameter.value.clone()).collect();
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Training: reverse mode over the graph, optimizers, schedules, early stopping.
+//!
+//! A [`Network`] is a float graph made ready to learn; a [`Fit`] trains one epoch by epoch and can be stored and taken
+//! up again between epochs.
+
+mod config;
+mod evaluate;
+mod fit;
+mod initialize;
+mod layer;
+mod network;
+mod optimizer;
+mod parameter;
+
+pub use config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig, TrainWhen};
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{EpochRecord, Fit, FitSettings, FitState, StepProgress};
+pub use initialize::initialize;
+pub use network::Network;
+
+pub(crate) use evaluate::evaluate_each;

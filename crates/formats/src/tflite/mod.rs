@@ -1,0 +1,24 @@
+//! TFLite: flatbuffers of schema version 3, written and read without any foreign code.
+//!
+//! ```
+//! use taper_graph::{DType, Graph, Op, Shape};
+//!
+//! let mut graph = Graph::new("tiny");
+//! let x = graph.add_input("x", Shape::batched(&[4, 4, 1]), DType::F32);
+//! let y = graph.add_node("flat", Op::Flatten, &[x])?;
+//! graph.outputs.push(y);
+//! let bytes = taper_formats::tflite::write(&graph)?;
+//! assert_eq!(taper_formats::tflite::read(&bytes)?, graph);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod build;
+mod flat;
+mod ops;
+mod reader;
+mod schema;
+mod tensor;
+mod writer;
+
+pub use reader::read;
+pub use writer::write;

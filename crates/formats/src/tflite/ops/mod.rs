@@ -1,0 +1,415 @@
+//! Operators between the file and the graph: one file per family, reading and writing side by side.
+//!
+//! A reader returns `None` for an operator whose form the graph cannot express (another fused nonlinearity, say);
+//! that operator is then carried through as [`taper_graph::Op::Opaque`].
+
+mod activation;
+mod convolution;
+mod fully_connected;
+mod opaque;
+pub(super) mod padding;
+mod pooling;
+mod quantize;
+mod reshape;
+mod softmax;
+
+use super::build::Value;
+use super::flat::{Field, Table};
+use super::schema::{self, builtin};
+use crate::error::{FormatError, Result};
+use std::collections::HashSet;
+use taper_graph::{DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
+
+/// What makes two operators share one entry of `Model.operator_codes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Code<'a> {
+    pub(super) builtin: i32,
+    pub(super) custom: Option<&'a str>,
+    pub(super) version: i32,
+}
+
+/// A release of the runtime: major, minor, patch.
+pub(super) type Runtime = [u32; 3];
+
+/// A version of an operator, and the first runtime that has it.
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    number: i32,
+    since: Runtime,
+}
+
+/// The lowest version of an operator that computes in each arithmetic.
+/// Sources: TFLite's `op_version.cc` and `runtime_version.cc`.
+struct Versions {
+    float: Version,
+    uint8: Version,
+    int8: Version,
+}
+
+impl Versions {
+    /// Versions that differ for int8 only, as with most operators.
+    const fn new(base: i32, base_since: Runtime, int8: i32, int8_since: Runtime) -> Self {
+        let base = Version {
+            number: base,
+            since: base_since,
+        };
+        Self {
+            float: base,
+            uint8: base,
+            int8: Version {
+                number: int8,
+                since: int8_since,
+            },
+        }
+    }
+
+    fn of(&self, arithmetic: Arithmetic) -> Version {
+        match arithmetic {
+            Arithmetic::Float => self.float,
+            Arithmetic::Uint8 => self.uint8,
+            Arithmetic::Int8 => self.int8,
+        }
+    }
+}
+
+/// The numbers that an operator computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arithmetic {
+    Float,
+    Uint8,
+    Int8,
+}
+
+impl Arithmetic {
+    fn of(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::Float),
+            DType::U8 => Some(Self::Uint8),
+            DType::I8 => Some(Self::Int8),
+            DType::I16 | DType::I32 | DType::I64 => None,
+        }
+    }
+
+    /// Of an operator that only reads and writes activations: all of one type.
+    fn of_activations(x: &Tensor, y: &Tensor) -> Option<Self> {
+        Self::of(x.dtype).filter(|_| x.dtype == y.dtype)
+    }
+
+    /// Of a layer: weights of the activations' type, the bias as wide as the accumulator.
+    fn of_layer(x: &Tensor, weights: &Tensor, bias: Option<&Tensor>, y: &Tensor) -> Option<Self> {
+        let accumulator = match Self::of_activations(x, y)? {
+            Self::Float => DType::F32,
+            Self::Uint8 | Self::Int8 => DType::I32,
+        };
+        let fits = weights.dtype == x.dtype && bias.is_none_or(|bias| bias.dtype == accumulator);
+        Self::of(x.dtype).filter(|_| fits)
+    }
+}
+
+/// An operator as it goes into a file.
+pub(super) struct Operator<'a> {
+    pub(super) code: Code<'a>,
+    pub(super) since: Runtime,
+    /// Positions of tensors; −1 for an optional input that is absent.
+    pub(super) inputs: Vec<i32>,
+    pub(super) outputs: Vec<i32>,
+    pub(super) options: Options<'a>,
+    pub(super) custom_options: Option<&'a [u8]>,
+}
+
+/// The builtin options of an operator.
+pub(super) enum Options<'a> {
+    None,
+    Fields {
+        options_type: u8,
+        fields: Vec<(Field, Value)>,
+    },
+    Verbatim {
+        options_type: u8,
+        table: Table<'a>,
+    },
+}
+
+/// Collects the operators of a graph, and the tensors that TFLite needs beyond the graph's own.
+pub(super) struct Emitter<'g> {
+    pub(super) graph: &'g Graph,
+    /// Follow the graph's own tensors.
+    pub(super) added: Vec<Tensor>,
+    pub(super) operators: Vec<Operator<'g>>,
+    /// The node that writes each tensor of the graph.
+    producers: Vec<Option<NodeId>>,
+    names: HashSet<String>,
+}
+
+impl<'g> Emitter<'g> {
+    pub(super) fn new(graph: &'g Graph) -> Self {
+        let names = graph.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        Self {
+            graph,
+            added: Vec::new(),
+            operators: Vec::new(),
+            producers: padding::producers(graph),
+            names,
+        }
+    }
+
+    /// Appends what `node` becomes.
+    pub(super) fn node(&mut self, node: &'g Node) -> Result<()> {
+        match &node.op {
+            Op::Conv2d(conv) => convolution::write(self, node, conv),
+            Op::FullyConnected(dense) => fully_connected::write(self, node, dense),
+            Op::BatchNorm(_) => Err(unwritable(
+                node,
+                "TFLite has no batch normalisation: fold it into the convolution in front of it first",
+            )),
+            Op::Activation { function } => activation::write(self, node, *function),
+            Op::Pool2d(pool) => pooling::write(self, node, pool),
+            Op::GlobalPool2d { kind } => pooling::write_global(self, node, *kind),
+            Op::Flatten => reshape::write_flatten(self, node),
+            Op::Softmax(softmax) => softmax::write(self, node, softmax),
+            Op::Quantize { .. } => quantize::write(self, node),
+            Op::Opaque(opaque) => opaque::write(self, node, opaque),
+        }
+    }
+
+    fn tensor(&self, node: &Node, position: usize) -> Result<&'g Tensor> {
+        node.inputs
+            .get(position)
+            .map(|&id| self.graph.tensor(id))
+            .ok_or_else(|| unwritable(node, &format!("expected an input {position}, found none")))
+    }
+
+    fn output(&self, node: &Node) -> Result<&'g Tensor> {
+        node.outputs
+            .first()
+            .map(|&id| self.graph.tensor(id))
+            .ok_or_else(|| unwritable(node, "expected an output, found none"))
+    }
+
+    fn positions(&self, ids: &[TensorId]) -> Result<Vec<i32>> {
+        ids.iter().map(|id| to_i32(id.0, "tensor position")).collect()
+    }
+
+    fn of_activations(&self, node: &Node) -> Result<Arithmetic> {
+        let (x, y) = (self.tensor(node, 0)?, self.output(node)?);
+        Arithmetic::of_activations(x, y).ok_or_else(|| {
+            let types = format!("{} and {}", x.dtype, y.dtype);
+            unwritable(
+                node,
+                &format!("expected f32, i8 or u8 for input and output alike, found {types}"),
+            )
+        })
+    }
+
+    fn of_layer(&self, node: &Node) -> Result<Arithmetic> {
+        let (x, weights, y) = (self.tensor(node, 0)?, self.tensor(node, 1)?, self.output(node)?);
+        let bias = node.inputs.get(2).map(|&id| self.graph.tensor(id));
+        Arithmetic::of_layer(x, weights, bias, y).ok_or_else(|| {
+            let bias = bias.map_or("none".to_owned(), |bias| bias.dtype.to_string());
+            unwritable(
+                node,
+                &format!(
+                    "expected input, weights and output of f32, i8 or u8 alike and a bias of f32 or i32, found {}, \
+                     {}, {} and bias {bias}",
+                    x.dtype, weights.dtype, y.dtype
+                ),
+            )
+        })
+    }
+
+    /// Refuses operators that copy integers but are to change what they mean.
+    fn same_quantization(&self, node: &Node) -> Result<()> {
+        if self.tensor(node, 0)?.quantization == self.output(node)?.quantization {
+            return Ok(());
+        }
+        Err(unwritable(
+            node,
+            "expected the same scale and zero point for input and output, found different ones",
+        ))
+    }
+
+    /// Appends an operator that reads and writes what `node` does.
+    fn plain(&mut self, node: &Node, builtin: i32, version: Version, options: Options<'g>) -> Result<()> {
+        let inputs = self.positions(&node.inputs)?;
+        self.with_inputs(node, builtin, version, inputs, options)
+    }
+
+    /// Appends an operator that writes what `node` does, from other inputs.
+    fn with_inputs(
+        &mut self,
+        node: &Node,
+        builtin: i32,
+        version: Version,
+        inputs: Vec<i32>,
+        options: Options<'g>,
+    ) -> Result<()> {
+        let outputs = self.positions(&node.outputs)?;
+        self.operator(builtin, version, inputs, outputs, options);
+        Ok(())
+    }
+
+    fn operator(
+        &mut self,
+        builtin: i32,
+        version: Version,
+        inputs: Vec<i32>,
+        outputs: Vec<i32>,
+        options: Options<'g>,
+    ) {
+        self.operators.push(Operator {
+            code: Code {
+                builtin,
+                custom: None,
+                version: version.number,
+            },
+            since: version.since,
+            inputs,
+            outputs,
+            options,
+            custom_options: None,
+        });
+    }
+
+    /// Adds a tensor that the graph does not hold, under a name of its own.
+    fn add(&mut self, mut tensor: Tensor) -> Result<i32> {
+        let mut name = tensor.name.clone();
+        let mut count = 1;
+        while !self.names.insert(name.clone()) {
+            name = format!("{}_{count}", tensor.name);
+            count += 1;
+        }
+        tensor.name = name;
+        self.added.push(tensor);
+        to_i32(self.graph.tensors.len() + self.added.len() - 1, "tensor position")
+    }
+
+    fn add_i32(&mut self, name: String, sizes: &[usize], values: Vec<i32>) -> Result<i32> {
+        self.add(Tensor {
+            name,
+            shape: Shape::fixed(sizes),
+            dtype: DType::I32,
+            quantization: None,
+            data: Some(TensorData::I32(values)),
+        })
+    }
+}
+
+/// An operator as it comes from a file, its tensors already in the graph at the file's positions.
+pub(super) struct Source<'a> {
+    pub(super) code: Code<'a>,
+    pub(super) table: Table<'a>,
+    pub(super) inputs: &'a [Option<TensorId>],
+    pub(super) outputs: &'a [TensorId],
+    pub(super) tensors: &'a [Tensor],
+}
+
+/// An operator of the graph and what it reads; `None` if the graph cannot express it.
+pub(super) type Reading = Result<Option<(Op, Vec<TensorId>)>>;
+
+impl<'a> Source<'a> {
+    /// The operator's name in the schema, or that of a custom operator.
+    pub(super) fn name(&self) -> String {
+        match self.code.custom {
+            Some(custom) => custom.to_owned(),
+            None => schema::builtin_name(self.code.builtin),
+        }
+    }
+
+    /// The graph's operator, opaque where nothing else fits.
+    pub(super) fn read(&self) -> Result<(Op, Vec<TensorId>)> {
+        let understood = match self.code.builtin {
+            builtin::CONV_2D => convolution::read(self),
+            builtin::FULLY_CONNECTED => fully_connected::read(self),
+            builtin::MAX_POOL_2D | builtin::AVERAGE_POOL_2D => pooling::read(self),
+            builtin::MEAN | builtin::REDUCE_MAX => pooling::read_global(self),
+            builtin::RESHAPE => reshape::read(self),
+            builtin::SOFTMAX => softmax::read(self),
+            builtin::RELU | builtin::RELU6 => activation::read(self),
+            builtin::QUANTIZE => quantize::read(self),
+            _ => Ok(None),
+        };
+        match understood? {
+            Some(understood) => Ok(understood),
+            None => opaque::read(self),
+        }
+    }
+
+    fn tensor(&self, position: usize) -> Option<&'a Tensor> {
+        self.inputs
+            .get(position)
+            .copied()
+            .flatten()
+            .map(|id| &self.tensors[id.0])
+    }
+
+    /// The only output.
+    fn output(&self) -> Option<&'a Tensor> {
+        match self.outputs {
+            [id] => Some(&self.tensors[id.0]),
+            _ => None,
+        }
+    }
+
+    /// The first `count` inputs, all present.
+    fn first_inputs(&self, count: usize) -> Option<Vec<TensorId>> {
+        self.inputs.get(..count)?.iter().copied().collect()
+    }
+
+    /// Input, weights and optional bias of a layer with constant parameters and nothing else.
+    fn layer_inputs(&self) -> Option<Vec<TensorId>> {
+        let inputs = match self.inputs {
+            [x, weights] | [x, weights, None] => vec![(*x)?, (*weights)?],
+            [x, weights, bias] => vec![(*x)?, (*weights)?, (*bias)?],
+            _ => return None,
+        };
+        inputs[1..]
+            .iter()
+            .all(|id| self.tensors[id.0].data.is_some())
+            .then_some(inputs)
+    }
+
+    /// The builtin options, if they are of this type.
+    fn options(&self, options_type: u8) -> Result<Option<Table<'a>>> {
+        if self.table.scalar::<u8>(schema::operator::OPTIONS_TYPE, 0)? == options_type {
+            self.table.table(schema::operator::OPTIONS)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The elements of a constant input of 32-bit integers.
+    fn i32_values(&self, position: usize) -> Option<&'a [i32]> {
+        match &self.tensor(position)?.data {
+            Some(TensorData::I32(values)) => Some(values),
+            Some(_) | None => None,
+        }
+    }
+
+    /// A count of pixels in the options: at least 1.
+    fn pixels(&self, options: &Table<'_>, field: Field, default: i32) -> Result<usize> {
+        let value = options.scalar::<i32>(field, default)?;
+        usize::try_from(value)
+            .ok()
+            .filter(|&pixels| pixels > 0)
+            .ok_or_else(|| {
+                let output = self
+                    .output()
+                    .map_or(String::new(), |output| format!(" of `{}`", output.name));
+                FormatError::invalid(
+                    format!("{}{output}", field.name),
+                    format!("expected at least 1, found {value}"),
+                )
+            })
+    }
+}
+
+/// A size as TFLite stores it.
+pub(super) fn to_i32(value: usize, subject: &str) -> Result<i32> {
+    i32::try_from(value).map_err(|_| {
+        FormatError::unsupported(subject, format!("expected at most {}, found {value}", i32::MAX))
+    })
+}
+
+fn unwritable(node: &Node, message: &str) -> FormatError {
+    FormatError::unsupported(format!("node `{}` ({})", node.name, node.op.name()), message)
+}

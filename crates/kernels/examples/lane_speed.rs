@@ -1,0 +1,148 @@
+//! Speed of convolution in lane layout for the layers of VGG-16 on 28 × 28 images and of its pruned form, in
+//! GFLOP/s, next to the peak of fused multiply-adds.
+//!
+//! `cargo run --release -p taper-kernels --example lane_speed -- [threads] [filter]`
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use taper_kernels::cpu::{Isa, LANES, Simd, WithSimd};
+use taper_kernels::lanes::{Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace};
+
+/// Chains of multiply-adds that nothing but the arithmetic units can hold up.
+struct Peak {
+    rounds: usize,
+}
+
+impl WithSimd for Peak {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [simd.zero(); 12];
+        let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = simd.mul_add(*sum, a, b);
+            }
+        }
+        sums.iter().map(|&sum| simd.sum(sum)).sum()
+    }
+}
+
+/// The least of the times of several calls, in seconds.
+fn least_time(mut f: impl FnMut()) -> f64 {
+    f();
+    let mut least = f64::MAX;
+    let start = Instant::now();
+    let mut calls = 0;
+    while calls < 3 || (calls < 200 && start.elapsed().as_secs_f64() < 0.25) {
+        let start = Instant::now();
+        f();
+        least = least.min(start.elapsed().as_secs_f64());
+        calls += 1;
+    }
+    least
+}
+
+/// Cheap numbers in -0.5..0.5.
+fn noise(length: usize, seed: u32) -> impl Iterator<Item = f32> {
+    let mut state = seed;
+    (0..length).map(move |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    })
+}
+
+fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
+    let mut values = noise(length * LANES, seed);
+    (0..length).map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap()))).collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments.next().map_or(2, |threads| threads.parse().unwrap());
+    let filter = arguments.next().unwrap_or_default();
+    let isa = Isa::available().into_iter().find(|isa| isa.name().contains(&filter)).unwrap_or(Isa::best());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let rounds = 2_000_000;
+        let time = least_time(|| {
+            rayon::broadcast(|_| black_box(isa.dispatch(Peak { rounds })));
+        });
+        let peak = (threads * rounds * 12 * LANES * 2) as f64 / time / 1e9;
+        println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
+        println!("{:>16} {:>6} {:>8} {:>8} {:>8}   ms", "layer", "batch", "forward", "dw", "dx");
+        for batch in [64, 256] {
+            let mut total = [0.0; 3];
+            for (name, inputs, outputs, side, repeats) in LAYERS {
+                let times = layer(isa, batch, inputs, outputs, side);
+                let flops = 2.0 * (batch * inputs * outputs * 9 * side * side) as f64;
+                let [forward, dw, dx] = times.map(|time| flops / time / 1e9);
+                let [a, b, c] = times.map(|time| time * 1e3);
+                println!("{name:>16} {batch:>6} {forward:>8.0} {dw:>8.0} {dx:>8.0}   {a:.3} {b:.3} {c:.3}");
+                if inputs == 1 || inputs >= 64 {
+                    for (total, time) in total.iter_mut().zip(times) {
+                        *total += time * f64::from(repeats);
+                    }
+                }
+            }
+            let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
+            let rate = batch as f64 / total.iter().sum::<f64>();
+            println!("VGG-16 batch {batch}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s");
+        }
+    });
+}
+
+/// Name, input and output channels, side of the map, how many of them VGG-16 has.
+const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
+    ("1-64 @28", 1, 64, 28, 1),
+    ("64-64 @28", 64, 64, 28, 1),
+    ("64-128 @14", 64, 128, 14, 1),
+    ("128-128 @14", 128, 128, 14, 1),
+    ("128-256 @7", 128, 256, 7, 1),
+    ("256-256 @7", 256, 256, 7, 2),
+    ("256-512 @4", 256, 512, 4, 1),
+    ("512-512 @4", 512, 512, 4, 2),
+    ("512-512 @2", 512, 512, 2, 3),
+    ("1-5 @28", 1, 5, 28, 0),
+    ("5-5 @28", 5, 5, 28, 0),
+    ("16-16 @28", 16, 16, 28, 0),
+    ("5-7 @14", 5, 7, 14, 0),
+    ("13-13 @14", 13, 13, 14, 0),
+    ("10-10 @7", 10, 10, 7, 0),
+    ("5-5 @4", 5, 5, 4, 0),
+    ("16-16 @4", 16, 16, 4, 0),
+    ("5-5 @2", 5, 5, 2, 0),
+];
+
+/// Times of forward, gradient of weights, gradient of input.
+fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> [f64; 3] {
+    let geometry = Conv2dGeometry {
+        batch,
+        in_channels: inputs,
+        in_height: side,
+        in_width: side,
+        out_channels: outputs,
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
+        groups: 1,
+    };
+    let convolution = Conv2d::new(geometry, isa);
+    let (x, mut dx) = (lanes(geometry.input_len(), 1), lanes(geometry.input_len(), 2));
+    let (mut y, dy) = (lanes(geometry.output_len(), 3), lanes(geometry.output_len(), 4));
+    let weights: Vec<f32> = noise(geometry.weights_len(), 5).collect();
+    let bias: Vec<f32> = noise(outputs, 6).collect();
+    let (mut dw, mut dbias) = (weights.clone(), bias.clone());
+    let mut workspace = Workspace::new();
+    [
+        least_time(|| convolution.forward(&x, &weights, Some(&bias), Activation::Relu, &mut y)),
+        least_time(|| convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace)),
+        least_time(|| convolution.backward_input(&dy, &weights, &mut dx, &mut workspace)),
+    ]
+}

@@ -1,0 +1,106 @@
+//! Multiplication of an integer by a real factor in fixed point.
+
+/// A real factor `multiplier · 2^(shift − 31)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Multiplier {
+    /// 0, or in `2^30 .. 2^31`.
+    multiplier: i32,
+    /// Powers of two to the left; negative to the right, −31 at least.
+    shift: i32,
+}
+
+impl Multiplier {
+    /// The fixed-point form of a factor that is not negative, as TFLite's `QuantizeMultiplier` rounds it.
+    #[must_use]
+    pub fn from_real(factor: f64) -> Self {
+        let (fraction, mut shift) = frexp(factor);
+        let mut multiplier = (fraction * f64::from(1u32 << 31)).round() as i64;
+        if multiplier == 1 << 31 {
+            multiplier /= 2;
+            shift += 1;
+        }
+        match i32::try_from(multiplier) {
+            Ok(multiplier) if shift >= -31 => Self { multiplier, shift },
+            Ok(_) | Err(_) => Self::default(),
+        }
+    }
+
+    /// The factor `input · weights / output` with the product in f64: per-channel weights, and `i8` convolutions.
+    #[must_use]
+    pub fn of_layer(input: f32, weights: f32, output: f32) -> Self {
+        Self::from_real(f64::from(input) * f64::from(weights) / f64::from(output))
+    }
+
+    /// The factor `input · weights / output` with the product rounded to f32: `u8` convolutions, and fully connected
+    /// layers with one scale for the weights.
+    #[must_use]
+    pub fn of_layer_f32(input: f32, weights: f32, output: f32) -> Self {
+        Self::from_real(f64::from(input * weights) / f64::from(output))
+    }
+
+    /// The factor `input / output` in f64: requantization and means.
+    #[must_use]
+    pub fn of_ratio(input: f32, output: f32) -> Self {
+        Self::from_real(f64::from(input) / f64::from(output))
+    }
+
+    /// The factor `input / output` rounded to f32: nonlinearities that stand alone.
+    #[must_use]
+    pub fn of_ratio_f32(input: f32, output: f32) -> Self {
+        Self::from_real(f64::from(input / output))
+    }
+
+    /// This factor over `count`, as TFLite's `MEAN` divides it: the fraction is cut off, not rounded.
+    #[must_use]
+    pub fn over(self, count: usize) -> Self {
+        let count = count.max(1) as u64;
+        let shift = (63 - count.leading_zeros() as i32).min(32).min(31 + self.shift);
+        let multiplier = (i64::from(self.multiplier) << shift) / count as i64;
+        Self { multiplier: multiplier as i32, shift: self.shift - shift }
+    }
+
+    /// `x` times the factor, rounded twice as TFLite's `MultiplyByQuantizedMultiplier` does: to the nearest at the
+    /// doubling high multiplication (ties up), then at the shift to the right (ties away from zero).
+    #[inline(always)]
+    #[must_use]
+    pub fn apply(self, x: i32) -> i32 {
+        let (left, right) = (self.shift.max(0), (-self.shift).max(0));
+        round_shift(high_mul(x.wrapping_shl(left as u32), self.multiplier), right)
+    }
+
+    /// The multiplier and the shift to the left.
+    pub(super) fn parts(self) -> [i32; 2] {
+        [self.multiplier, self.shift]
+    }
+}
+
+/// The high half of `2 · a · b`, rounded to the nearest, ties up; saturated where both are `i32::MIN`.
+#[inline(always)]
+pub(super) fn high_mul(a: i32, b: i32) -> i32 {
+    if a == i32::MIN && b == i32::MIN {
+        return i32::MAX;
+    }
+    ((i64::from(a) * i64::from(b) + (1 << 30)) >> 31) as i32
+}
+
+/// `x / 2^exponent` rounded to the nearest, ties away from zero; `exponent` in `0..=31`.
+#[inline(always)]
+pub(super) fn round_shift(x: i32, exponent: i32) -> i32 {
+    let mask = ((1i64 << exponent) - 1) as i32;
+    let threshold = (mask >> 1) + i32::from(x < 0);
+    (x >> exponent) + i32::from((x & mask) > threshold)
+}
+
+/// `x = fraction · 2^exponent` with the fraction in `0.5..1`; zeros for zero and for what is not finite.
+fn frexp(x: f64) -> (f64, i32) {
+    const EXPONENT: u64 = 0x7ff << 52;
+    if x == 0.0 || !x.is_finite() {
+        return (0.0, 0);
+    }
+    if x.is_subnormal() {
+        let (fraction, exponent) = frexp(x * f64::from(2).powi(64));
+        return (fraction, exponent - 64);
+    }
+    let exponent = ((x.to_bits() & EXPONENT) >> 52) as i32 - 1022;
+    (f64::from_bits(x.to_bits() & !EXPONENT | 1022 << 52), exponent)
+}

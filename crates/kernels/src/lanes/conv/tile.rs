@@ -1,0 +1,207 @@
+//! The inner loop of convolution: a register tile of up to 8 rows by 6 columns of vectors.
+
+#![allow(unsafe_code, reason = "register tiles stride through their operands by address")]
+
+use std::marker::PhantomData;
+
+use crate::cpu::{Simd, WithSimd};
+use crate::lanes::Activation;
+
+/// The most rows of a tile.
+const MAX_ROWS: usize = 8;
+/// The most columns of a tile.
+const MAX_COLUMNS: usize = 6;
+
+/// Rows and columns of a tile.
+pub(super) type Shape = (usize, usize);
+
+/// Where one part of a sum begins in both of its operands, in f32 from the operands' starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) left: usize,
+    pub(super) right: usize,
+}
+
+/// An operand of a tile: an address, and how far it moves from one row or column to the next, and from one term of
+/// the sum to the next, in f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand {
+    pub(super) start: *const f32,
+    pub(super) line: usize,
+    pub(super) term: usize,
+}
+
+/// Where a tile goes: an address and the distances between rows and between columns, in f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) start: *mut f32,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+/// `target[row][column] = Σ left[row] · right[column]` over parts and over `depth` terms of each part. The right
+/// operand and the target are vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum<'a> {
+    pub(super) parts: &'a [Part],
+    pub(super) depth: usize,
+    pub(super) left: Operand,
+    pub(super) right: Operand,
+    pub(super) target: Target,
+}
+
+/// What becomes of a tile's sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish {
+    /// The target is overwritten.
+    Replace,
+    /// The sums are added to the target.
+    Add,
+    /// The target is overwritten with `activation(bias + sum)`; the address is that of the first row's bias.
+    Activate { bias: Option<*const f32>, activation: Activation },
+}
+
+/// How a tile reads its left operand.
+pub(super) trait Left {
+    /// Reads a vector.
+    ///
+    /// # Safety
+    ///
+    /// `from` must address 16 readable f32; one suffices for [`Scalars`].
+    unsafe fn read<S: Simd>(simd: S, from: *const f32) -> S::Vector;
+}
+
+/// The left operand is a scalar that all lanes share.
+pub(super) struct Scalars;
+
+/// The left operand is a vector.
+pub(super) struct Vectors;
+
+impl Left for Scalars {
+    #[inline(always)]
+    unsafe fn read<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        simd.splat(unsafe { *from })
+    }
+}
+
+impl Left for Vectors {
+    #[inline(always)]
+    unsafe fn read<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        simd.load(unsafe { &*from.cast() })
+    }
+}
+
+struct Tile<'a, L, const ROWS: usize, const COLUMNS: usize> {
+    sum: &'a Sum<'a>,
+    finish: Finish,
+    left: PhantomData<L>,
+}
+
+impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, ROWS, COLUMNS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Sum { parts, depth, left, right, target } = *self.sum;
+        let mut sums = [[simd.zero(); COLUMNS]; ROWS];
+        if let Finish::Activate { bias: Some(bias), .. } = self.finish {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: `compute`'s contract.
+                *sums = [simd.splat(unsafe { *bias.add(row) }); COLUMNS];
+            }
+        }
+        for part in parts {
+            let (mut lefts, mut rights) = (left.start.wrapping_add(part.left), right.start.wrapping_add(part.right));
+            for _ in 0..depth {
+                let mut columns = [simd.zero(); COLUMNS];
+                for (column, value) in columns.iter_mut().enumerate() {
+                    // SAFETY: `compute`'s contract.
+                    *value = simd.load(unsafe { &*rights.add(column * right.line).cast() });
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: `compute`'s contract.
+                    let value = unsafe { L::read(simd, lefts.add(row * left.line)) };
+                    for (sum, column) in sums.iter_mut().zip(&columns) {
+                        *sum = simd.mul_add(value, *column, *sum);
+                    }
+                }
+                lefts = lefts.wrapping_add(left.term);
+                rights = rights.wrapping_add(right.term);
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (column, &sum) in sums.iter().enumerate() {
+                // SAFETY: `compute`'s contract.
+                let to = unsafe { &mut *target.start.add(row * target.row + column * target.column).cast() };
+                let value = match self.finish {
+                    Finish::Replace => sum,
+                    Finish::Add => simd.add(simd.load(to), sum),
+                    Finish::Activate { activation, .. } => activation.apply(simd, sum),
+                };
+                simd.store(value, to);
+            }
+        }
+    }
+}
+
+/// Calls [`Tile`] with a shape known at run time.
+macro_rules! with_shape {
+    ($simd:ident, $left:ident, $sum:ident, $finish:ident, $shape:ident, $($rows:literal: $($columns:literal)+;)+) => {
+        match $shape {
+            $($(($rows, $columns) => $simd.vectorize(Tile::<$left, $rows, $columns> {
+                sum: $sum,
+                finish: $finish,
+                left: PhantomData,
+            }),)+)+
+            (rows, columns) => unreachable!("no tile has {rows} rows and {columns} columns"),
+        }
+    };
+}
+
+/// Computes one tile of `shape`.
+///
+/// # Safety
+///
+/// For each part, row, column and term, `left` must address what [`Left::read`] asks for, `right` 16 readable f32
+/// and `target` 16 f32 that nobody else reads or writes; the bias, if any, must have a readable f32 for each row.
+pub(super) unsafe fn compute<L: Left, S: Simd>(simd: S, shape: Shape, sum: &Sum, finish: Finish) {
+    with_shape!(simd, L, sum, finish, shape,
+        1: 1 2 3 4 5 6;
+        2: 1 2 3 4 5 6;
+        3: 1 2 3 4 5 6;
+        4: 1 2 3 4 5 6;
+        5: 1 2 3 4 5;
+        6: 1 2 3 4;
+        7: 1 2 3;
+        8: 1 2 3;
+    );
+}
+
+/// The most columns of a tile of `rows` rows that keeps within the registers of an instruction set.
+pub(super) fn columns_for<S: Simd>(rows: usize) -> usize {
+    (S::ACCUMULATORS / rows).clamp(1, MAX_COLUMNS)
+}
+
+/// The most rows per tile that make `rows` rows and columns in runs of `columns` cheapest.
+///
+/// The cost of a tile is taken as its multiply-adds plus its loads at half their price and a constant, an estimate
+/// that ranks shapes well.
+pub(super) fn best_rows<S: Simd>(rows: usize, columns: usize) -> usize {
+    let cost = |tile_rows: usize| {
+        let tile_columns = columns_for::<S>(tile_rows).min(columns);
+        let (vertical, horizontal) = (rows.div_ceil(tile_rows), columns.div_ceil(tile_columns));
+        2 * rows * columns + vertical * columns + horizontal * rows + 4 * vertical * horizontal
+    };
+    (1..=MAX_ROWS.min(S::ACCUMULATORS)).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
+}
+
+/// Splits `0..length` into the fewest pieces of at most `most`, as even as can be: each piece's start and length.
+pub(super) fn pieces(length: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = length.div_ceil(most);
+    (0..count).map(move |n| {
+        let start = n * length / count;
+        (start, (n + 1) * length / count - start)
+    })
+}

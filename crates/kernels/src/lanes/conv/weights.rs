@@ -1,0 +1,422 @@
+//! Gradient of a convolution's weights and bias; weights with their channels turned around.
+//!
+//! `dw[o][tap][i] = Σ dy[o][pixel] · x[i][pixel at tap]` over images and pixels. Two methods, chosen by the shape:
+//! [`Method::ReduceLanes`] multiplies vectors of 16 images and adds their lanes up at the end;
+//! [`Method::TransposeInput`] first turns the input around so that 16 input channels lie in a vector, which needs no
+//! adding up and suits deep layers on small maps.
+//!
+//! Each task goes over its rows of output pixels in chunks. Sums of a chunk are kept in registers, those of a span
+//! of chunks in a small buffer, and spans are added to the gradient, so long sums are added up in stages.
+
+#![allow(unsafe_code, reason = "register tiles stride through activations and gradients by address")]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::geometry::{Axis, Conv2dGeometry};
+use super::tile::{self, Finish, Operand, Part, Scalars, Sum, Target, Vectors};
+use crate::cpu::{Isa, LANES, Simd, WithSimd};
+use crate::lanes::{Lanes, Workspace, blocks, parallel::DisjointMut};
+
+/// How many bytes a tile goes over once per tap: most of a first-level cache.
+const CHUNK_BYTES: usize = 24 << 10;
+/// How many bytes all tiles of a task go over: a share of a last-level cache.
+const SPAN_BYTES: usize = 2 << 20;
+/// How many tasks there should be at least, whatever the number of threads.
+const TASKS: usize = 32;
+/// Output channels per task, so that their gradients stay in a second-level cache.
+const TASK_CHANNELS: usize = 32;
+
+/// How the gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    ReduceLanes,
+    TransposeInput,
+}
+
+/// The gradient of weights of one shape.
+#[derive(Clone, Debug)]
+pub(super) struct WeightGradient {
+    geometry: Conv2dGeometry,
+    vertical: Axis,
+    horizontal: Axis,
+    method: Method,
+    /// The rows of output pixels, numbered through all blocks, fall into this many parts with their own sums.
+    splits: usize,
+}
+
+impl WeightGradient {
+    pub(super) fn new(geometry: &Conv2dGeometry) -> Self {
+        let (vertical, horizontal) = (geometry.vertical(), geometry.horizontal());
+        let small_map = vertical.output * horizontal.output <= 49;
+        let transpose = geometry.groups == 1
+            && geometry.stride[1] == 1
+            && geometry.in_channels.is_multiple_of(LANES)
+            && small_map;
+        let units = blocks(geometry.batch) * vertical.output;
+        let channel_tasks = geometry.groups * geometry.group_out_channels().div_ceil(TASK_CHANNELS);
+        Self {
+            geometry: *geometry,
+            vertical,
+            horizontal,
+            method: if transpose { Method::TransposeInput } else { Method::ReduceLanes },
+            splits: TASKS.div_ceil(channel_tasks).min(units).max(1),
+        }
+    }
+
+    /// Overwrites `dw` with the gradient.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a slice does not have the length that the geometry asks for.
+    pub(super) fn run(&self, isa: Isa, x: &[Lanes], dy: &[Lanes], dw: &mut [f32], workspace: &mut Workspace) {
+        let geometry = &self.geometry;
+        assert_eq!(x.len(), geometry.input_len(), "length of the input");
+        assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
+        assert_eq!(dw.len(), geometry.weights_len(), "length of the weights' gradient");
+        if dw.is_empty() {
+            return;
+        }
+        let units = blocks(geometry.batch) * self.vertical.output;
+        if units == 0 || self.horizontal.output == 0 {
+            return dw.fill(0.0);
+        }
+        let transposed = match self.method {
+            Method::ReduceLanes => 0,
+            Method::TransposeInput => x.len(),
+        };
+        let partial = if self.splits == 1 { 0 } else { self.splits * dw.len() };
+        let (transposed, partial) = workspace.buffers(transposed, partial);
+        let right = match self.method {
+            Method::ReduceLanes => x,
+            Method::TransposeInput => {
+                transpose_input(geometry, x, transposed);
+                transposed
+            }
+        };
+        let length = dw.len();
+        {
+            let target = if self.splits == 1 { DisjointMut::new(&mut *dw) } else { DisjointMut::new(&mut *partial) };
+            let channels = geometry.group_out_channels();
+            let mut tasks = Vec::new();
+            for (split, (unit, count)) in tile::pieces(units, units.div_ceil(self.splits)).enumerate() {
+                for group in 0..geometry.groups {
+                    for channel in (0..channels).step_by(TASK_CHANNELS) {
+                        tasks.push(GradientTask {
+                            gradient: self,
+                            group,
+                            channels: channel..channels.min(channel + TASK_CHANNELS),
+                            units: unit..unit + count,
+                            right,
+                            dy,
+                            target,
+                            offset: split * length,
+                        });
+                    }
+                }
+            }
+            tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        }
+        if self.splits > 1 {
+            let used = units.div_ceil(units.div_ceil(self.splits));
+            dw.par_iter_mut().with_min_len(1024).enumerate().for_each(|(at, dw)| {
+                *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
+            });
+        }
+    }
+}
+
+/// Writes weights `[groups][o][taps][i]` as `[groups][i][taps][o]`.
+pub(super) fn transpose(geometry: &Conv2dGeometry, weights: &[f32], transposed: &mut [f32]) {
+    /// Rows that a task writes side by side while it reads along them.
+    const ROWS: usize = 8;
+    assert_eq!(weights.len(), geometry.weights_len(), "length of the weights");
+    let (inputs, outputs) = (geometry.group_in_channels(), geometry.group_out_channels());
+    let (taps, row) = (geometry.taps(), geometry.taps() * outputs);
+    let groups = transposed.par_chunks_mut((inputs * row).max(1)).zip(weights.par_chunks((inputs * row).max(1)));
+    groups.for_each(|(transposed, weights)| {
+        transposed.par_chunks_mut(ROWS * row).enumerate().for_each(|(n, rows)| {
+            for (output, weights) in weights.chunks_exact(taps * inputs).enumerate() {
+                for (tap, weights) in weights.chunks_exact(inputs).enumerate() {
+                    for (row, &weight) in rows.chunks_exact_mut(row).zip(&weights[n * ROWS..]) {
+                        row[tap * outputs + output] = weight;
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// Overwrites `dbias` with the sum of `dy` over images and pixels, per channel.
+pub(super) fn bias_gradient(isa: Isa, geometry: &Conv2dGeometry, dy: &[Lanes], dbias: &mut [f32]) {
+    assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
+    assert_eq!(dbias.len(), geometry.out_channels, "length of the bias' gradient");
+    let plane = geometry.out_height() * geometry.out_width();
+    dbias.par_iter_mut().enumerate().for_each(|(channel, dbias)| {
+        let planes = (0..blocks(geometry.batch)).map(|block| {
+            let start = (block * geometry.out_channels + channel) * plane;
+            f64::from(isa.dispatch(SumPlane(&dy[start..start + plane])))
+        });
+        *dbias = planes.sum::<f64>() as f32;
+    });
+}
+
+struct SumPlane<'a>(&'a [Lanes]);
+
+impl WithSimd for SumPlane<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sum = simd.zero();
+        for value in self.0 {
+            sum = simd.add(sum, simd.load(&value.0));
+        }
+        simd.sum(sum)
+    }
+}
+
+/// Turns `[blocks][C][H][W]` around into `[C/16][blocks][H][W][16 images]` of vectors of 16 channels, for C a multiple
+/// of 16.
+fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lanes]) {
+    let plane = geometry.in_height * geometry.in_width;
+    let blocks = blocks(geometry.batch);
+    transposed.par_chunks_mut(plane * LANES).enumerate().for_each(|(n, to)| {
+        let (vector, block) = (n / blocks, n % blocks);
+        let first = (block * geometry.in_channels + vector * LANES) * plane;
+        for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
+            for channel in 0..LANES {
+                let from = &x[first + channel * plane + pixel];
+                for (to, from) in to.iter_mut().zip(from.0) {
+                    to.0[channel] = from;
+                }
+            }
+        }
+    });
+}
+
+struct GradientTask<'a> {
+    gradient: &'a WeightGradient,
+    group: usize,
+    channels: Range<usize>,
+    units: Range<usize>,
+    right: &'a [Lanes],
+    dy: &'a [Lanes],
+    target: DisjointMut<'a, f32>,
+    offset: usize,
+}
+
+impl WithSimd for GradientTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.compute(simd);
+    }
+}
+
+impl GradientTask<'_> {
+    /// Units, that is rows of output pixels, whose `lines` rows of vectors fill `bytes`.
+    fn units_within(&self, bytes: usize, left: usize, right: usize) -> usize {
+        let geometry = &self.gradient.geometry;
+        let right_row = right * geometry.in_width * self.gradient.vertical.stride();
+        let row = left * self.gradient.horizontal.output + right_row;
+        (bytes / (row * size_of::<Lanes>()).max(1)).max(1)
+    }
+
+    fn compute<S: Simd>(&self, simd: S) {
+        let geometry = &self.gradient.geometry;
+        let depth = geometry.group_in_channels();
+        let span = self.units_within(SPAN_BYTES, self.channels.len(), depth);
+        let chunk = match self.gradient.method {
+            Method::ReduceLanes => self.units_within(CHUNK_BYTES, 8, 3),
+            Method::TransposeInput => self.units_within(CHUNK_BYTES, 8, 3 * LANES),
+        };
+        let columns = match self.gradient.method {
+            Method::ReduceLanes => depth,
+            Method::TransposeInput => depth / LANES,
+        };
+        let tile_rows = tile::best_rows::<S>(self.channels.len(), columns);
+        let mut parts = Vec::new();
+        let mut sums = Vec::new();
+        for start in self.units.clone().step_by(span) {
+            let span = start..self.units.end.min(start + span);
+            let finish = if start == self.units.start { Finish::Replace } else { Finish::Add };
+            parts.clear();
+            for start in span.clone().step_by(chunk) {
+                for tap in 0..geometry.taps() {
+                    parts.push(self.parts(start..span.end.min(start + chunk), tap));
+                }
+            }
+            for (row, rows) in tile::pieces(self.channels.len(), tile_rows) {
+                for (column, columns) in tile::pieces(columns, tile::columns_for::<S>(rows)) {
+                    let tile = TileOfGradient { channel: self.channels.start + row, rows, column, columns };
+                    self.sum_tile(simd, &tile, &parts, &mut sums);
+                    self.finish_tile(simd, &tile, &sums, finish);
+                }
+            }
+        }
+    }
+
+    /// Where the pixels of `units` begin in both operands, for those rows on which `tap` lies on the input.
+    fn parts(&self, units: Range<usize>, tap: usize) -> Vec<Part> {
+        let geometry = &self.gradient.geometry;
+        let Axis { input: in_height, output: out_height, .. } = self.gradient.vertical;
+        let Axis { input: in_width, output: out_width, .. } = self.gradient.horizontal;
+        let [tap_row, tap_column] = [tap / geometry.kernel[1], tap % geometry.kernel[1]];
+        let valid_rows = self.gradient.vertical.outputs_of_tap(tap_row);
+        let valid_columns = self.gradient.horizontal.outputs_of_tap(tap_column);
+        let mut parts = Vec::new();
+        if valid_columns.is_empty() {
+            return parts;
+        }
+        let from_column = self.gradient.horizontal.source(valid_columns.start, tap_column);
+        for unit in units {
+            let (block, row) = (unit / out_height, unit % out_height);
+            if !valid_rows.contains(&row) {
+                continue;
+            }
+            let from_row = self.gradient.vertical.source(row, tap_row);
+            let left = (block * geometry.out_channels * out_height + row) * out_width + valid_columns.start;
+            let right = match self.gradient.method {
+                Method::ReduceLanes => {
+                    (block * geometry.in_channels * in_height + from_row) * in_width + from_column
+                }
+                Method::TransposeInput => ((block * in_height + from_row) * in_width + from_column) * LANES,
+            };
+            parts.push(Part { left: left * LANES, right: right * LANES });
+        }
+        parts
+    }
+
+    /// Sums a tile over `parts` (chunks by taps) into `sums` (`[taps][rows][columns]`).
+    fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, parts: &[Vec<Part>], sums: &mut Vec<Lanes>) {
+        let geometry = &self.gradient.geometry;
+        let taps = geometry.taps();
+        let (in_plane, out_plane) =
+            (geometry.in_height * geometry.in_width, geometry.out_height() * geometry.out_width());
+        let size = tile.rows * tile.columns;
+        sums.resize(taps * size, Lanes::ZERO);
+        let sums = DisjointMut::new(sums);
+        let first_row = (self.group * geometry.group_out_channels() + tile.channel) * out_plane * LANES;
+        let dy = self.dy.as_ptr().cast::<f32>().wrapping_add(first_row);
+        let right = self.right.as_ptr().cast::<f32>();
+        let shape = (tile.rows, tile.columns);
+        for (n, parts) in parts.iter().enumerate() {
+            let target = Target {
+                start: sums.pointer(n % taps * size).cast(),
+                row: tile.columns * LANES,
+                column: LANES,
+            };
+            let finish = if n < taps { Finish::Replace } else { Finish::Add };
+            let run = self.gradient.horizontal.outputs_of_tap(n % taps % geometry.kernel[1]).len();
+            let (dy_line, in_line) = (out_plane * LANES, in_plane * LANES);
+            match self.gradient.method {
+                Method::ReduceLanes => {
+                    let channel = self.group * geometry.group_in_channels() + tile.column;
+                    let start = right.wrapping_add(channel * in_line);
+                    let term = self.gradient.horizontal.stride() * LANES;
+                    let sum = Sum {
+                        parts,
+                        depth: run,
+                        left: Operand { start: dy, line: dy_line, term: LANES },
+                        right: Operand { start, line: in_line, term },
+                        target,
+                    };
+                    // SAFETY: `WeightGradient::run` checked the slices against the geometry, `parts` lists only
+                    // pixels that lie on the input, and `sums` belongs to this task.
+                    unsafe { tile::compute::<Vectors, S>(simd, shape, &sum, finish) };
+                }
+                Method::TransposeInput => {
+                    let line = blocks(geometry.batch) * in_line * LANES;
+                    let start = right.wrapping_add(tile.column * line);
+                    let sum = Sum {
+                        parts,
+                        depth: run * LANES,
+                        left: Operand { start: dy, line: dy_line, term: 1 },
+                        right: Operand { start, line, term: LANES },
+                        target,
+                    };
+                    // SAFETY: as above; the transposed input has as many values as the input.
+                    unsafe { tile::compute::<Scalars, S>(simd, shape, &sum, finish) };
+                }
+            }
+        }
+    }
+
+    /// Moves a tile's sums to the gradient.
+    fn finish_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, sums: &[Lanes], finish: Finish) {
+        let geometry = &self.gradient.geometry;
+        let depth = geometry.group_in_channels();
+        let size = tile.rows * tile.columns;
+        let (width, column) = match self.gradient.method {
+            Method::ReduceLanes => (tile.columns, tile.column),
+            Method::TransposeInput => (tile.columns * LANES, tile.column * LANES),
+        };
+        for row in 0..tile.rows {
+            let channel = self.group * geometry.group_out_channels() + tile.channel + row;
+            for tap in 0..geometry.taps() {
+                let at = self.offset + (channel * geometry.taps() + tap) * depth + column;
+                // SAFETY: tasks own disjoint channels and splits of the target.
+                let to = unsafe { self.target.slice(at, width) };
+                let sums = &sums[tap * size + row * tile.columns..][..tile.columns];
+                match self.gradient.method {
+                    Method::ReduceLanes => simd.vectorize(AddLanes { sums, to, finish }),
+                    Method::TransposeInput => simd.vectorize(AddVectors { sums, to, finish }),
+                }
+            }
+        }
+    }
+}
+
+/// Which rows and columns of a group's gradient a tile covers; columns are input channels or vectors of them.
+struct TileOfGradient {
+    channel: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+}
+
+struct AddLanes<'a> {
+    sums: &'a [Lanes],
+    to: &'a mut [f32],
+    finish: Finish,
+}
+
+impl WithSimd for AddLanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (sum, to) in self.sums.iter().zip(self.to) {
+            let sum = simd.sum(simd.load(&sum.0));
+            match self.finish {
+                Finish::Add => *to += sum,
+                Finish::Replace | Finish::Activate { .. } => *to = sum,
+            }
+        }
+    }
+}
+
+struct AddVectors<'a> {
+    sums: &'a [Lanes],
+    to: &'a mut [f32],
+    finish: Finish,
+}
+
+impl WithSimd for AddVectors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (sum, to) in self.sums.iter().zip(self.to.as_chunks_mut::<LANES>().0) {
+            let sum = simd.load(&sum.0);
+            let sum = match self.finish {
+                Finish::Add => simd.add(simd.load(to), sum),
+                Finish::Replace | Finish::Activate { .. } => sum,
+            };
+            simd.store(sum, to);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Between lane layout and plain tensors.
+
+use rayon::prelude::*;
+
+use super::{LANES, Lanes, blocks, valid_lanes};
+
+/// Packs NHWC `[batch][pixels][channels]` into lane layout `[blocks][channels][pixels]`; lanes past the last image
+/// become 0.
+///
+/// # Panics
+///
+/// Panics if a slice does not have the length that the shape asks for.
+pub fn pack(nhwc: &[f32], batch: usize, pixels: usize, channels: usize, packed: &mut [Lanes]) {
+    let image = pixels * channels;
+    assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
+    assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
+    packed.par_chunks_mut(image.max(1)).enumerate().for_each(|(block, packed)| {
+        packed.fill(Lanes::ZERO);
+        for lane in 0..valid_lanes(batch, block) {
+            let from = &nhwc[(block * LANES + lane) * image..][..image];
+            for (pixel, values) in from.chunks_exact(channels).enumerate() {
+                for (channel, &value) in values.iter().enumerate() {
+                    packed[channel * pixels + pixel].0[lane] = value;
+                }
+            }
+        }
+    });
+}
+
+/// Unpacks lane layout `[blocks][channels][pixels]` into NHWC `[batch][pixels][channels]`.
+///
+/// # Panics
+///
+/// Panics if a slice does not have the length that the shape asks for.
+pub fn unpack(packed: &[Lanes], batch: usize, pixels: usize, channels: usize, nhwc: &mut [f32]) {
+    let image = pixels * channels;
+    assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
+    assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
+    nhwc.par_chunks_mut(image.max(1)).enumerate().for_each(|(n, to)| {
+        let packed = &packed[n / LANES * image..][..image];
+        for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
+            for (channel, value) in values.iter_mut().enumerate() {
+                *value = packed[channel * pixels + pixel].0[n % LANES];
+            }
+        }
+    });
+}
+
+/// Reorders `[blocks][channels][pixels]` to `[blocks][pixels][channels]`: the features of a fully connected layer in
+/// the order in which an NHWC tensor is flattened. With one pixel or one channel it is a copy.
+///
+/// # Panics
+///
+/// Panics if a slice does not have a length of whole blocks.
+pub fn flatten(maps: &[Lanes], channels: usize, pixels: usize, features: &mut [Lanes]) {
+    reorder(maps, channels, pixels, features);
+}
+
+/// Reorders `[blocks][pixels][channels]` to `[blocks][channels][pixels]`, the inverse of [`flatten`].
+///
+/// # Panics
+///
+/// Panics if a slice does not have a length of whole blocks.
+pub fn unflatten(features: &[Lanes], channels: usize, pixels: usize, maps: &mut [Lanes]) {
+    reorder(features, pixels, channels, maps);
+}
+
+/// Transposes each `[rows][columns]` of `from`.
+fn reorder(from: &[Lanes], rows: usize, columns: usize, to: &mut [Lanes]) {
+    let size = (rows * columns).max(1);
+    assert_eq!(from.len(), to.len(), "features and maps differ in length");
+    assert_eq!(from.len() % size, 0, "a length of whole blocks of {size} features");
+    to.par_chunks_mut(size).zip(from.par_chunks(size)).for_each(|(to, from)| {
+        for (column, to) in to.chunks_exact_mut(rows.max(1)).enumerate() {
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = from[row * columns + column];
+            }
+        }
+    });
+}

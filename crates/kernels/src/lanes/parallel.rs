@@ -1,0 +1,45 @@
+//! Writing one slice from several tasks that own interleaved parts of it.
+
+#![allow(unsafe_code, reason = "tasks write disjoint, interleaved parts of one slice")]
+
+use std::marker::PhantomData;
+
+/// A mutable slice whose parts are handed to several tasks.
+#[derive(Clone, Copy)]
+pub(super) struct DisjointMut<'a, T> {
+    start: *mut T,
+    length: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is a mutable slice; whoever takes parts out of it promises that they do not overlap.
+unsafe impl<T: Send> Send for DisjointMut<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
+
+impl<'a, T> DisjointMut<'a, T> {
+    pub(super) fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
+    }
+
+    /// The address of element `offset`, for kernels that stride through the slice.
+    pub(super) fn pointer(&self, offset: usize) -> *mut T {
+        assert!(offset <= self.length, "offset {offset} lies past the slice's {} elements", self.length);
+        self.start.wrapping_add(offset)
+    }
+
+    /// Elements `offset..offset + length`.
+    ///
+    /// # Safety
+    ///
+    /// No other reference to these elements may be alive.
+    pub(super) unsafe fn slice(&self, offset: usize, length: usize) -> &'a mut [T] {
+        assert!(
+            offset <= self.length && length <= self.length - offset,
+            "elements {offset}..{offset}+{length} lie past the slice's {}",
+            self.length
+        );
+        // SAFETY: the range lies within the slice, and the caller promises that nothing else refers to it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), length) }
+    }
+}

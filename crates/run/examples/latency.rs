@@ -1,0 +1,82 @@
+//! Time per image at batch 1: VGG-16 for 28×28×1 images against a pruned one of 5 to 16 channels.
+//!
+//! `cargo run --release -p taper-run --example latency [THREADS]`
+
+#![allow(clippy::print_stdout, reason = "an example prints its result")]
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+use taper_graph::{Graph, TensorData};
+use taper_run::{Cpu, Session, View};
+use taper_zoo::{Normalisation, Task, Vgg, vgg16};
+
+/// What a network of this kind looks like after adaptive iterative pruning.
+const PRUNED: [&[usize]; 5] = [&[5, 8], &[10, 12], &[14, 16, 16], &[12, 9, 7], &[6, 5, 5]];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let threads = std::env::args().nth(1).map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
+    let task = Task { input: [28, 28, 1], classes: 10 };
+    let pruned = Vgg {
+        name: "pruned".to_owned(),
+        blocks: PRUNED.iter().map(|widths| widths.to_vec()).collect(),
+        normalisation: Normalisation::None,
+    };
+    let cpu = Cpu { threads, ..Cpu::default() };
+    println!("{}, {threads} thread(s)", cpu.isa.name());
+    for mut graph in [vgg16(task, Normalisation::None)?, pruned.build(task)?] {
+        randomise(&mut graph);
+        let cost = taper_graph::cost(&graph);
+        let mut session = cpu.session(&graph, 1)?;
+        session.set_input(0, View::F32(&vec![0.5; 784]))?;
+        let times = measure(&mut session)?;
+        let memory = session.memory();
+        println!(
+            "{:8} min {:9.1} us, median {:9.1} us, {:6.1} GFLOP/s; {} parameters, {} MACs, arena {} B, weights {} B",
+            graph.name,
+            times.least.as_secs_f64() * 1e6,
+            times.median.as_secs_f64() * 1e6,
+            2e-9 * cost.macs as f64 / times.least.as_secs_f64(),
+            cost.parameters,
+            cost.macs,
+            memory.arena_bytes,
+            memory.weight_bytes,
+        );
+    }
+    Ok(())
+}
+
+struct Times {
+    least: Duration,
+    median: Duration,
+}
+
+/// Runs for about two seconds.
+fn measure(session: &mut dyn Session) -> Result<Times, Box<dyn Error>> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while start.elapsed() < Duration::from_secs(2) {
+        let run = Instant::now();
+        session.run()?;
+        times.push(run.elapsed());
+    }
+    times.sort_unstable();
+    Ok(Times { least: times[0], median: times[times.len() / 2] })
+}
+
+/// Weights of He's variance from a small generator; biases stay zero.
+fn randomise(graph: &mut Graph) {
+    let mut state = 1u64;
+    for tensor in &mut graph.tensors {
+        let fan_in: usize = tensor.shape.sizes().map_or(1, |sizes| sizes.iter().skip(1).product());
+        let Some(TensorData::F32(values)) = &mut tensor.data else { continue };
+        if fan_in == 1 {
+            continue;
+        }
+        for value in values {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+            *value = uniform * (24.0 / fan_in as f32).sqrt();
+        }
+    }
+}

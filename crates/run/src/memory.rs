@@ -1,0 +1,66 @@
+//! The arenas of a session: one for each type of element.
+
+use crate::kernel::Element;
+use std::ops::Range;
+
+/// Bytes that every buffer is aligned to: a cache line, and the widest vector.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// A block of elements that starts at a multiple of [`ALIGNMENT`] bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Arena<T> {
+    storage: Vec<T>,
+    start: usize,
+}
+
+impl<T: Copy + Default> Arena<T> {
+    /// `None` if the system has no such memory.
+    pub(crate) fn new(len: usize) -> Option<Self> {
+        let slack = ALIGNMENT / size_of::<T>();
+        let total = len.checked_add(slack)?;
+        let mut storage = Vec::new();
+        storage.try_reserve_exact(total).ok()?;
+        storage.resize(total, T::default());
+        let start = storage.as_ptr().align_offset(ALIGNMENT).min(slack);
+        Some(Self { storage, start })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.storage[..])
+    }
+
+    pub(crate) fn read(&self, range: Range<usize>) -> &[T] {
+        &self.storage[self.start..][range]
+    }
+
+    pub(crate) fn write(&mut self, range: Range<usize>) -> &mut [T] {
+        &mut self.storage[self.start..][range]
+    }
+
+    /// Several buffers at once. The plan keeps buffers of one step apart.
+    pub(crate) fn split<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> [&mut [T]; N] {
+        self.storage[self.start..]
+            .get_disjoint_mut(ranges)
+            .expect("buffers that one step uses live at the same time, so the plan keeps them apart")
+    }
+}
+
+/// All arenas of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) f32: Arena<f32>,
+    pub(crate) i8: Arena<i8>,
+    pub(crate) u8: Arena<u8>,
+    pub(crate) i16: Arena<i16>,
+}
+
+impl Memory {
+    /// Arenas of so many elements, in the order of [`Element::ALL`]. `None` if the system has not so much memory.
+    pub(crate) fn new([f32, i8, u8, i16]: [usize; Element::ALL.len()]) -> Option<Self> {
+        Some(Self { f32: Arena::new(f32)?, i8: Arena::new(i8)?, u8: Arena::new(u8)?, i16: Arena::new(i16)? })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.f32.bytes() + self.i8.bytes() + self.u8.bytes() + self.i16.bytes()
+    }
+}
