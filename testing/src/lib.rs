@@ -1,1 +1,7 @@
-//! Helpers for tests only.
+//! Helpers for tests only: seeded numbers, small networks, and LiteRT as an outside judge.
+
+pub mod graphs;
+pub mod litert;
+mod random;
+
+pub use random::Random;

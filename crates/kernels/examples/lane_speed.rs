@@ -12,24 +12,25 @@ use std::time::Instant;
 use taper_kernels::cpu::{Isa, LANES, Simd, WithSimd};
 use taper_kernels::lanes::{Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace};
 
-/// Chains of multiply-adds that nothing but the arithmetic units can hold up.
+/// Chains of multiply-adds that nothing but the arithmetic units can hold up; returns how many run side by side.
 struct Peak {
     rounds: usize,
 }
 
 impl WithSimd for Peak {
-    type Output = f32;
+    type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
+    fn run<S: Simd>(self, simd: S) -> usize {
         let mut sums = [simd.zero(); 12];
         let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
         for _ in 0..self.rounds {
-            for sum in &mut sums {
+            for sum in sums.iter_mut().take(S::REGISTERS - 2) {
                 *sum = simd.mul_add(*sum, a, b);
             }
         }
-        sums.iter().map(|&sum| simd.sum(sum)).sum()
+        black_box(sums.map(|sum| simd.sum(sum)));
+        sums.len().min(S::REGISTERS - 2)
     }
 }
 
@@ -59,23 +60,35 @@ fn noise(length: usize, seed: u32) -> impl Iterator<Item = f32> {
 
 fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
     let mut values = noise(length * LANES, seed);
-    (0..length).map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap()))).collect()
+    (0..length)
+        .map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap())))
+        .collect()
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(2, |threads| threads.parse().unwrap());
     let filter = arguments.next().unwrap_or_default();
-    let isa = Isa::available().into_iter().find(|isa| isa.name().contains(&filter)).unwrap_or(Isa::best());
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let isa = Isa::available()
+        .into_iter()
+        .find(|isa| isa.name().contains(&filter))
+        .unwrap_or(Isa::best());
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
     pool.install(|| {
         let rounds = 2_000_000;
+        let chains = isa.dispatch(Peak { rounds: 1 });
         let time = least_time(|| {
             rayon::broadcast(|_| black_box(isa.dispatch(Peak { rounds })));
         });
-        let peak = (threads * rounds * 12 * LANES * 2) as f64 / time / 1e9;
+        let peak = (threads * rounds * chains * LANES * 2) as f64 / time / 1e9;
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
-        println!("{:>16} {:>6} {:>8} {:>8} {:>8}   ms", "layer", "batch", "forward", "dw", "dx");
+        println!(
+            "{:>16} {:>6} {:>8} {:>8} {:>8}   ms",
+            "layer", "batch", "forward", "dw", "dx"
+        );
         for batch in [64, 256] {
             let mut total = [0.0; 3];
             for (name, inputs, outputs, side, repeats) in LAYERS {
@@ -92,7 +105,9 @@ fn main() {
             }
             let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
             let rate = batch as f64 / total.iter().sum::<f64>();
-            println!("VGG-16 batch {batch}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s");
+            println!(
+                "VGG-16 batch {batch}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s"
+            );
         }
     });
 }
@@ -130,7 +145,12 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
         kernel: [3, 3],
         stride: [1, 1],
         dilation: [1, 1],
-        padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
+        padding: Padding {
+            top: 1,
+            bottom: 1,
+            left: 1,
+            right: 1,
+        },
         groups: 1,
     };
     let convolution = Conv2d::new(geometry, isa);

@@ -8,11 +8,14 @@
 //! order, and `max` treats NaN and signed zero alike. [`Portable`] calls [`f32::mul_add`], which is exact on every
 //! CPU, and slow (a library call) where the target was compiled without a fused multiply-add.
 
-#![allow(unsafe_code, reason = "vendor intrinsics need it; each value's existence proves that the CPU has them")]
+#![allow(
+    unsafe_code,
+    reason = "vendor intrinsics need it; each value's existence proves that the CPU has them"
+)]
 
-mod portable;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -40,8 +43,8 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + fmt::Debug + 'static {
     /// A vector in registers.
     type Vector: Copy;
 
-    /// How many vectors a kernel can keep as accumulators, with registers left for its operands.
-    const ACCUMULATORS: usize;
+    /// How many vectors fit into the registers.
+    const REGISTERS: usize;
 
     /// Runs `kernel` inside a function compiled for this instruction set.
     fn vectorize<K: WithSimd>(self, kernel: K) -> K::Output;
@@ -86,10 +89,12 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + fmt::Debug + 'static {
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
     /// `yes` where `a > b`, else `no`.
-    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector;
+    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector)
+    -> Self::Vector;
 
     /// `yes` where `a == b` (signed zeros are equal), else `no`.
-    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector;
+    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector)
+    -> Self::Vector;
 
     /// The sum of all lanes: lane l is added to lane l + 8, then l + 4, l + 2, l + 1.
     fn sum(self, a: Self::Vector) -> f32;

@@ -61,10 +61,10 @@ pub struct CpuSession {
 }
 
 impl CpuSession {
-    fn input(&self, index: usize) -> Result<(Port, Place)> {
+    fn input(&mut self, index: usize) -> Result<(&Port, &Place, &mut Memory)> {
         let count = self.plan.inputs.len();
         let (_, place) = self.plan.inputs.get(index).ok_or_else(|| no_such("input", count, index))?;
-        Ok((self.plan.input_ports[index].clone(), place.clone()))
+        Ok((&self.plan.input_ports[index], place, &mut self.memory))
     }
 
     /// Runs the graph and hands out every float activation, inputs first, as soon as it is computed.
@@ -113,28 +113,28 @@ impl Session for CpuSession {
     }
 
     fn set_input(&mut self, index: usize, values: View<'_>) -> Result<()> {
-        let (port, place) = self.input(index)?;
+        let (port, place, memory) = self.input(index)?;
         port.check_len(values.len())?;
         if port.dtype != values.dtype() {
             return Err(port.values(format!("expected {}, found {}", port.dtype, values.dtype())));
         }
         let range = place.range.clone();
         match values {
-            View::F32(values) => self.memory.f32.write(range).copy_from_slice(values),
-            View::I8(values) => self.memory.i8.write(range).copy_from_slice(values),
-            View::U8(values) => self.memory.u8.write(range).copy_from_slice(values),
+            View::F32(values) => memory.f32.write(range).copy_from_slice(values),
+            View::I8(values) => memory.i8.write(range).copy_from_slice(values),
+            View::U8(values) => memory.u8.write(range).copy_from_slice(values),
         }
         Ok(())
     }
 
     fn set_real_input(&mut self, index: usize, values: &[f32]) -> Result<()> {
-        let (port, place) = self.input(index)?;
+        let (port, place, memory) = self.input(index)?;
         port.check_len(values.len())?;
         let range = place.range.clone();
         match place.element {
-            Element::F32 => self.memory.f32.write(range).copy_from_slice(values),
-            Element::I8 => int8::quantize(port.affine()?, values, self.memory.i8.write(range)),
-            Element::U8 => int8::quantize(port.affine()?, values, self.memory.u8.write(range)),
+            Element::F32 => memory.f32.write(range).copy_from_slice(values),
+            Element::I8 => int8::quantize(port.affine()?, values, memory.i8.write(range)),
+            Element::U8 => int8::quantize(port.affine()?, values, memory.u8.write(range)),
             Element::I16 => unreachable!("only scratch is i16"),
         }
         Ok(())

@@ -7,7 +7,7 @@ use taper_graph::{
     Tensor, TensorData, TensorId,
 };
 use taper_kernels::cpu::Isa;
-use taper_kernels::int8::{self, Affine, ConvQuantization, Integer, Multiplier};
+use taper_kernels::int8::{self, Affine, ConvQuantization, Factors, Integer, Multiplier, real_factor};
 use taper_kernels::nhwc::{self, ConvShape, Fused, PoolShape};
 
 /// The kernel of one node of a verified graph.
@@ -131,22 +131,22 @@ impl<'a> Context<'a> {
                 }
             },
         };
-        let exact = match layer.kind {
-            LayerKind::Convolution => W::MIN < 0,
-            LayerKind::FullyConnected => scales.len() > 1,
+        let scales = scales.iter().copied().cycle().take(layer.shape.output[2]);
+        let fixed = |multiplier: fn(f32, f32, f32) -> Multiplier| {
+            Factors::Fixed(scales.clone().map(|scale| multiplier(input.scale, scale, output.scale)).collect())
         };
-        let multiplier = if exact { Multiplier::of_layer } else { Multiplier::of_layer_f32 };
-        let outputs = layer.shape.output[2];
+        let factors = match layer.kind {
+            LayerKind::Convolution if W::MIN < 0 => fixed(Multiplier::of_layer),
+            LayerKind::Convolution => fixed(Multiplier::of_layer_f32),
+            LayerKind::FullyConnected => {
+                Factors::Real(scales.map(|scale| real_factor(input.scale, scale, output.scale)).collect())
+            }
+        };
         let quantization = ConvQuantization {
             input_zero: input.zero_point,
             weights_zero,
             output_zero: output.zero_point,
-            multipliers: scales
-                .iter()
-                .cycle()
-                .take(outputs)
-                .map(|&scale| multiplier(input.scale, scale, output.scale))
-                .collect(),
+            factors,
             range: output.range::<T>(fused(layer.activation)),
         };
         let conv = int8::Conv::new(self.isa, layer.shape, &quantization, weights, bias);

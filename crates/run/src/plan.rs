@@ -50,13 +50,14 @@ impl Plan {
         if batch == 0 {
             return Err(impossible(graph, batch, "expected at least one image"));
         }
+        let too_large = || impossible(graph, batch, "it needs more memory than there is");
+        check_bytes(graph, batch).ok_or_else(too_large)?;
         let kernels = graph
             .nodes
             .iter()
             .map(|node| lower::lower(graph, node, batch, isa))
             .collect::<Result<Vec<Kernel>>>()?;
         let buffers = Buffers::new(graph, batch, &kernels)?;
-        let too_large = || impossible(graph, batch, "it needs more memory than there is");
         let (places, memory) = buffers.place().ok_or_else(too_large)?;
         let place = |tensor: TensorId| {
             let buffer = buffers.of_tensor[tensor.0].ok_or_else(|| constant(graph, tensor))?;
@@ -142,10 +143,7 @@ impl Buffers {
                 return Err(invalid(graph, id, format!("expected f32, i8 or u8, found {}", tensor.dtype)));
             }
         };
-        let len = tensor
-            .shape
-            .elements(batch)
-            .ok_or_else(|| invalid(graph, id, "is larger than memory".to_owned()))?;
+        let len = tensor.shape.with_batch(batch).iter().product();
         self.of_tensor[id.0] = Some(self.buffers.len());
         self.buffers.push((element, Lifetime { len, first: step, last: step }));
         Ok(())
@@ -175,6 +173,14 @@ impl Buffers {
         }
         Some((places, Memory::new(lens)?))
     }
+}
+
+/// Bytes of all tensors together; `None` if memory's addresses do not suffice.
+fn check_bytes(graph: &Graph, batch: usize) -> Option<isize> {
+    graph.tensors.iter().try_fold(0isize, |sum, tensor| {
+        let bytes = tensor.shape.elements(batch)?.checked_mul(tensor.dtype.bytes())?;
+        sum.checked_add(isize::try_from(bytes).ok()?)
+    })
 }
 
 fn port(graph: &Graph, id: TensorId, batch: usize) -> Result<Port> {

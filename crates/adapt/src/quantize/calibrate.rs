@@ -71,15 +71,13 @@ fn observe(
     dataset: &Dataset,
     samples: &[usize],
     preprocess: Preprocess,
-    visit: &mut dyn FnMut(TensorId, &[f32]),
+    visit: &mut (dyn FnMut(TensorId, &[f32]) + Send),
 ) -> Result<()> {
-    let input = graph.single_input()?;
     let mut session = Cpu::default().session(graph, 1)?;
     let mut image = vec![0.0; dataset.shape().elements()];
     let mut batches = Batches::of(dataset, preprocess, samples.to_vec());
     while batches.fill(&mut image, &mut [0]).is_some() {
         session.set_real_input(0, &image)?;
-        visit(input, &image);
         session.run_observed(visit);
     }
     Ok(())

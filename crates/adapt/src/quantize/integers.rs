@@ -99,7 +99,7 @@ fn quantize_layer(graph: &Graph, integers: &mut Graph, node: &Node, scales: Weig
     let quantized = weights
         .chunks(per_channel)
         .zip(&channel_scales)
-        .flat_map(|(weights, scale)| weights.iter().map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8))
+        .flat_map(|(weights, scale)| weights.iter().map(move |w| (w / scale).round().clamp(-127.0, 127.0) as i8))
         .collect();
     let bias_scales: Vec<f32> = channel_scales.iter().map(|scale| scale * input_scale).collect();
     let quantized_bias = bias

@@ -167,7 +167,7 @@ impl Layer {
                 let (dw, dbias) = parameters.gradients_mut(*weights, *bias);
                 kernel.backward_weights(x, dy, dw, dbias, workspace);
                 if !dx.is_empty() {
-                    kernel.backward_input(dy, parameters.value(*weights), dx);
+                    kernel.backward_input(dy, parameters.value(*weights), dx, workspace);
                 }
             }
             Rule::Dense { kernel, weights, bias, fused } => {
@@ -175,7 +175,7 @@ impl Layer {
                 let (dw, dbias) = parameters.gradients_mut(*weights, *bias);
                 kernel.backward_weights(x, dy, dw, dbias, workspace);
                 if !dx.is_empty() {
-                    kernel.backward_input(dy, parameters.value(*weights), dx);
+                    kernel.backward_input(dy, parameters.value(*weights), dx, workspace);
                 }
             }
             Rule::BatchNorm { kernel, affine: [gamma, beta], batch, .. } => {

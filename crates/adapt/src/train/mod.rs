@@ -14,7 +14,7 @@ mod parameter;
 
 pub use config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig, TrainWhen};
 pub use evaluate::{Evaluation, evaluate};
-pub use fit::{EpochRecord, Fit, FitSettings, FitState, StepProgress};
+pub use fit::{EpochRecord, Fit, FitProgress, FitSettings, FitState, StepProgress};
 pub use initialize::initialize;
 pub use network::Network;
 

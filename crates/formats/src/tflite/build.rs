@@ -9,6 +9,8 @@ use flatbuffers::{FlatBufferBuilder, Push, UnionWIPOffset, WIPOffset};
 const DATA_ALIGNMENT: usize = 16;
 /// The largest flatbuffer: offsets are 31 bits wide.
 const LARGEST: usize = (1 << 31) - 1;
+/// The largest table or vector of builtin options.
+const LARGEST_OPTION: usize = 65_535;
 /// What precedes the root table: its offset and the identifier.
 const HEADER: usize = 8;
 
@@ -88,6 +90,9 @@ impl Builder {
                     .map(|bytes| Ok((field, bytes?)))
             })
             .collect::<Result<Vec<_>>>()?;
+        if let Some((_, bytes)) = vectors.iter().find(|(_, bytes)| bytes.len() > LARGEST_OPTION) {
+            return Err(too_large(bytes.len()));
+        }
         let (slots, inline) = table.verbatim();
         let mut inline = inline.to_vec();
         let vectors: Vec<_> = vectors
@@ -152,7 +157,7 @@ impl Builder {
 fn too_large(bytes: usize) -> FormatError {
     FormatError::unsupported(
         "builtin options",
-        format!("expected a table of at most 65535 bytes, found {bytes}"),
+        format!("expected at most {LARGEST_OPTION} bytes in a table or vector, found {bytes}"),
     )
 }
 

@@ -232,7 +232,7 @@ impl<'a> Table<'a> {
             return Ok(None);
         };
         let length = index(scalar_at(self.bytes, target, field.name)?, field.name)?;
-        let bytes = length.checked_mul(element).unwrap_or(usize::MAX);
+        let bytes = length.saturating_mul(element);
         slice_at(self.bytes, target + 4, bytes, field.name)?;
         Ok(Some((target + 4, length)))
     }

@@ -18,6 +18,8 @@ mod ops;
 mod reader;
 mod schema;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::read;

@@ -66,12 +66,11 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
     )?;
     read_operators(&model, &subgraph, &mut graph, &mut budget)?;
     graph.metadata = read_metadata(&model, &mut budget)?;
+    padding::fuse(&mut graph);
     if graph.nodes.iter().all(|node| !matches!(node.op, Op::Opaque(_))) {
         // The writer knows what understood operators need; only for opaque ones the file's word is needed.
         graph.metadata.remove(schema::MIN_RUNTIME_VERSION);
     }
-
-    padding::fuse(&mut graph);
     drop_unused_tensors(&mut graph);
     graph.verify()?;
     Ok(graph)

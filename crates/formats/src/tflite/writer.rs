@@ -131,16 +131,14 @@ fn write_metadata(
     graph: &Graph,
     emitter: &Emitter<'_>,
 ) -> Result<Value> {
-    let known = emitter.operators.iter().map(|operator| operator.since);
-    let carried = graph
-        .metadata
-        .get(schema::MIN_RUNTIME_VERSION)
-        .and_then(|text| parse_runtime(text));
-    let since: Runtime = known.chain(carried).max().unwrap_or_default();
-    let mut version = since.map(|part| part.to_string()).join(".").into_bytes();
-    version.resize(RUNTIME_VERSION_BYTES, 0);
-
-    let own = std::iter::once((schema::MIN_RUNTIME_VERSION, version.as_slice()));
+    let version = oldest_runtime(graph, &emitter.operators).map(|since| {
+        let mut text = since.map(|part| part.to_string()).join(".").into_bytes();
+        text.resize(RUNTIME_VERSION_BYTES, 0);
+        text
+    });
+    let own = version
+        .iter()
+        .map(|version| (schema::MIN_RUNTIME_VERSION, version.as_slice()));
     let free = graph
         .metadata
         .iter()
@@ -155,6 +153,16 @@ fn write_metadata(
         entries.push(builder.table(row));
     }
     Ok(builder.vector(&entries))
+}
+
+/// The oldest runtime that runs the operators. What opaque ones need is known only if the file they came from says it.
+fn oldest_runtime(graph: &Graph, operators: &[Operator<'_>]) -> Option<Runtime> {
+    let known = operators.iter().filter_map(|operator| operator.since).max();
+    if operators.iter().all(|operator| operator.since.is_some()) {
+        return known;
+    }
+    let carried = parse_runtime(graph.metadata.get(schema::MIN_RUNTIME_VERSION)?)?;
+    Some(known.map_or(carried, |known| known.max(carried)))
 }
 
 /// The operator codes in the order of their first use, and the operators.

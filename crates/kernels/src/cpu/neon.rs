@@ -42,7 +42,7 @@ macro_rules! each {
 impl Simd for Neon {
     type Vector = [float32x4_t; 4];
 
-    const ACCUMULATORS: usize = 6;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn vectorize<K: WithSimd>(self, kernel: K) -> K::Output {
@@ -60,7 +60,14 @@ impl Simd for Neon {
     fn load(self, from: &[f32; LANES]) -> Self::Vector {
         let from = from.as_ptr();
         // SAFETY: the reference covers 16 f32, and `self` proves the instructions.
-        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))] }
+        unsafe {
+            [
+                vld1q_f32(from),
+                vld1q_f32(from.add(4)),
+                vld1q_f32(from.add(8)),
+                vld1q_f32(from.add(12)),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -112,13 +119,25 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_gt(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         let mask = each!(vcgtq_f32, a, b);
         each!(vbslq_f32, mask, yes, no)
     }
 
     #[inline(always)]
-    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_eq(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         let mask = each!(vceqq_f32, a, b);
         each!(vbslq_f32, mask, yes, no)
     }

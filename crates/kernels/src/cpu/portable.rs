@@ -31,7 +31,7 @@ fn select(mask: [bool; LANES], yes: [f32; LANES], no: [f32; LANES]) -> [f32; LAN
 impl Simd for Portable {
     type Vector = [f32; LANES];
 
-    const ACCUMULATORS: usize = 6;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn vectorize<K: WithSimd>(self, kernel: K) -> K::Output {
@@ -98,12 +98,24 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_gt(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         select(std::array::from_fn(|lane| a[lane] > b[lane]), yes, no)
     }
 
     #[inline(always)]
-    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_eq(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         select(std::array::from_fn(|lane| a[lane] == b[lane]), yes, no)
     }
 

@@ -71,7 +71,7 @@ macro_rules! proven {
 impl Simd for Avx512 {
     type Vector = __m512;
 
-    const ACCUMULATORS: usize = 26;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     fn vectorize<K: WithSimd>(self, kernel: K) -> K::Output {
@@ -134,25 +134,48 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
-        proven!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes))
+    fn select_gt(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
+        proven!(_mm512_mask_blend_ps(
+            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b),
+            no,
+            yes
+        ))
     }
 
     #[inline(always)]
-    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
-        proven!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), no, yes))
+    fn select_eq(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
+        proven!(_mm512_mask_blend_ps(
+            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b),
+            no,
+            yes
+        ))
     }
 
     #[inline(always)]
     fn sum(self, a: Self::Vector) -> f32 {
-        proven!(sum8(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))))
+        proven!(sum8(_mm256_add_ps(
+            _mm512_castps512_ps256(a),
+            _mm512_extractf32x8_ps::<1>(a)
+        )))
     }
 }
 
 impl Simd for Avx2Fma {
     type Vector = [__m256; 2];
 
-    const ACCUMULATORS: usize = 6;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn vectorize<K: WithSimd>(self, kernel: K) -> K::Output {
@@ -166,7 +189,10 @@ impl Simd for Avx2Fma {
 
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> Self::Vector {
-        proven!([_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))])
+        proven!([
+            _mm256_loadu_ps(from.as_ptr()),
+            _mm256_loadu_ps(from.as_ptr().add(8))
+        ])
     }
 
     #[inline(always)]
@@ -204,7 +230,10 @@ impl Simd for Avx2Fma {
 
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        proven!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
+        proven!([
+            _mm256_fmadd_ps(a[0], b[0], c[0]),
+            _mm256_fmadd_ps(a[1], b[1], c[1])
+        ])
     }
 
     #[inline(always)]
@@ -218,7 +247,13 @@ impl Simd for Avx2Fma {
     }
 
     #[inline(always)]
-    fn select_gt(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_gt(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         proven!([
             _mm256_blendv_ps(no[0], yes[0], _mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0])),
             _mm256_blendv_ps(no[1], yes[1], _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])),
@@ -226,7 +261,13 @@ impl Simd for Avx2Fma {
     }
 
     #[inline(always)]
-    fn select_eq(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector {
+    fn select_eq(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
         proven!([
             _mm256_blendv_ps(no[0], yes[0], _mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0])),
             _mm256_blendv_ps(no[1], yes[1], _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])),

@@ -4,10 +4,11 @@
 //! combination of types and zero points is one kernel, and products of pairs add up in one instruction.
 
 use super::dot::{Dot, Pairs};
-use super::{ConvQuantization, Integer, Multiplier};
+use super::multiplier::{Factors, Multiplier, apply_real};
+use super::{ConvQuantization, Integer};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::nhwc::ConvShape;
-use crate::nhwc::geometry::Lowered;
+use crate::nhwc::geometry::{Aligned, Lowered};
 
 /// Multiply–accumulates below which a second thread costs more than it saves.
 const MACS_PER_THREAD: usize = 1 << 19;
@@ -19,12 +20,19 @@ pub struct Conv {
     lowered: Lowered,
     /// Pairs of each block.
     depth: usize,
-    weights: Vec<Pairs>,
+    weights: Vec<Aligned<Pairs>>,
     bias: Vec<[i32; LANES]>,
-    multipliers: Vec<[Multiplier; LANES]>,
+    factors: LaneFactors,
     input_zero: i32,
     output_zero: i32,
     range: [i32; 2],
+}
+
+/// [`Factors`], laid out as the lanes are.
+#[derive(Debug, Clone)]
+enum LaneFactors {
+    Fixed(Vec<[Multiplier; LANES]>),
+    Real(Vec<[f64; LANES]>),
 }
 
 impl Conv {
@@ -45,26 +53,22 @@ impl Conv {
             places.extend((0..run.len).map(|element| (depth + element / 2, element % 2)));
             depth += run.len.div_ceil(2);
         }
-        let mut packed = vec![[[0; 2]; LANES]; lowered.blocks() * depth];
+        let mut packed = vec![Aligned([[0; 2]; LANES]); lowered.blocks() * depth];
         lowered.for_each_weight(|block, element, lane, weight| {
             let (pair, half) = places[element];
             // Both are 8-bit numbers, so that the difference fits.
-            packed[block * depth + pair][lane][half] =
+            packed[block * depth + pair].0[lane][half] =
                 (weights[weight].widen() - quantization.weights_zero) as i16;
         });
-        let per_lane = |block: usize| std::array::from_fn(|lane| lowered.channel(block, lane));
-        let channels: Vec<[Option<usize>; LANES]> = (0..lowered.blocks()).map(per_lane).collect();
-        let bias_of = |channel: Option<usize>| channel.and_then(|channel| bias.map(|bias| bias[channel]));
-        let multiplier_of = |channel: Option<usize>| channel.map(|channel| quantization.multipliers[channel]);
         Self {
             isa,
             depth,
             weights: packed,
-            bias: channels.iter().map(|lanes| lanes.map(|lane| bias_of(lane).unwrap_or_default())).collect(),
-            multipliers: channels
-                .iter()
-                .map(|lanes| lanes.map(|lane| multiplier_of(lane).unwrap_or_default()))
-                .collect(),
+            bias: per_lane(&lowered, |channel| bias.map_or(0, |bias| bias[channel])),
+            factors: match &quantization.factors {
+                Factors::Fixed(factors) => LaneFactors::Fixed(per_lane(&lowered, |channel| factors[channel])),
+                Factors::Real(factors) => LaneFactors::Real(per_lane(&lowered, |channel| factors[channel])),
+            },
             input_zero: quantization.input_zero,
             output_zero: quantization.output_zero,
             range: quantization.range,
@@ -79,10 +83,14 @@ impl Conv {
         self.lowered.padded_len() + 1
     }
 
-    /// Bytes of the packed weights, the bias and the multipliers.
+    /// Bytes of the packed weights, the bias and the factors.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..]) + size_of_val(&self.multipliers[..])
+        let factors = match &self.factors {
+            LaneFactors::Fixed(factors) => size_of_val(&factors[..]),
+            LaneFactors::Real(factors) => size_of_val(&factors[..]),
+        };
+        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..]) + factors
     }
 
     /// Convolves `x [N,H,W,I]` into `y [N,OH,OW,O]`.
@@ -113,6 +121,26 @@ impl Conv {
         });
     }
 
+    /// From sums to outputs.
+    #[inline(always)]
+    fn scale(&self, block: usize, lanes: &mut [i32; LANES]) {
+        match &self.factors {
+            LaneFactors::Fixed(factors) => {
+                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
+                    *lane = factor.apply(*lane);
+                }
+            }
+            LaneFactors::Real(factors) => {
+                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
+                    *lane = apply_real(*factor, *lane);
+                }
+            }
+        }
+        for lane in lanes {
+            *lane = lane.saturating_add(self.output_zero).max(self.range[0]).min(self.range[1]);
+        }
+    }
+
     /// Whole output rows from `first` on.
     fn rows<T: Integer>(&self, x: &[i16], y: &mut [T], first: usize) {
         match self.isa {
@@ -125,6 +153,13 @@ impl Conv {
             Isa::Portable(dot) => Rows { dot, conv: self, x, y, first }.run(),
         }
     }
+}
+
+/// The value of each lane's channel; the default in lanes past the last channel.
+fn per_lane<V: Copy + Default>(lowered: &Lowered, of: impl Fn(usize) -> V) -> Vec<[V; LANES]> {
+    (0..lowered.blocks())
+        .map(|block| std::array::from_fn(|lane| lowered.channel(block, lane).map_or_else(V::default, &of)))
+        .collect()
 }
 
 /// Some whole output rows of a convolution.
@@ -224,14 +259,14 @@ impl<D: Dot, const B: usize, const P: usize> WithSimd for Tile<'_, D, B, P> {
             for (input, base) in inputs.iter_mut().zip(self.bases) {
                 *input = &self.x[base + run.offset..].as_chunks().0[..pairs];
             }
-            let mut weights: [&[Pairs]; B] = [&[]; B];
+            let mut weights: [&[Aligned<Pairs>]; B] = [&[]; B];
             for (index, weights) in weights.iter_mut().enumerate() {
                 *weights = &conv.weights[(block + index) * conv.depth + element..][..pairs];
             }
             for k in 0..pairs {
-                let mut weight = [dot.pairs(&weights[0][k]); B];
+                let mut weight = [dot.pairs(&weights[0][k].0); B];
                 for (weight, weights) in weight.iter_mut().zip(weights) {
-                    *weight = dot.pairs(&weights[k]);
+                    *weight = dot.pairs(&weights[k].0);
                 }
                 for (sums, input) in sums.iter_mut().zip(inputs) {
                     let x = dot.splat_pair(input[k]);
@@ -243,12 +278,9 @@ impl<D: Dot, const B: usize, const P: usize> WithSimd for Tile<'_, D, B, P> {
             element += pairs;
         }
         for (sums, lanes) in sums.into_iter().zip(self.lanes) {
-            for ((sum, lanes), multipliers) in sums.into_iter().zip(lanes).zip(&conv.multipliers[block..]) {
+            for (block, (sum, lanes)) in (block..).zip(sums.into_iter().zip(lanes)) {
                 dot.store_sums(sum, lanes);
-                for (lane, multiplier) in lanes.iter_mut().zip(multipliers) {
-                    let scaled = multiplier.apply(*lane).wrapping_add(conv.output_zero);
-                    *lane = scaled.max(conv.range[0]).min(conv.range[1]);
-                }
+                conv.scale(block, lanes);
             }
         }
     }

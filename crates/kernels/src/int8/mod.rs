@@ -2,8 +2,8 @@
 //!
 //! An activation is `i8` or `u8` with one [`Affine`] quantization; weights have zero point 0 (`i8`) or one for the
 //! whole tensor (`u8`); sums and biases are `i32`. The arithmetic is that of TFLite's reference kernels
-//! (`tflite/kernels/internal/reference`), with its double rounding (see [`Multiplier`]). [`reference`] defines
-//! convolution; [`Conv`] equals it.
+//! (`tflite/kernels/internal/reference`): convolutions round twice in fixed point, fully connected layers once in f64
+//! (see [`Factors`]). [`reference`] defines convolution; [`Conv`] equals it.
 
 pub mod reference;
 
@@ -18,7 +18,7 @@ mod softmax;
 mod tests;
 
 pub use conv::Conv;
-pub use multiplier::Multiplier;
+pub use multiplier::{Factors, Multiplier, real_factor};
 pub use pool::{GlobalAverage, average_pool, max_pool};
 pub use rescale::Rescale;
 pub use softmax::Softmax;
@@ -128,7 +128,7 @@ pub struct ConvQuantization {
     /// Zero point of the output.
     pub output_zero: i32,
     /// From sums to the output's scale, for each output channel.
-    pub multipliers: Vec<Multiplier>,
+    pub factors: Factors,
     /// Least and greatest output, from [`Affine::range`].
     pub range: [i32; 2],
 }

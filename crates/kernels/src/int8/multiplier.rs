@@ -1,4 +1,36 @@
-//! Multiplication of an integer by a real factor in fixed point.
+//! Multiplication of an integer by a real factor.
+
+/// How the sums of a layer's output channels become outputs: one factor for each channel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Factors {
+    /// In fixed point, as TFLite's reference convolutions.
+    Fixed(Vec<Multiplier>),
+    /// In f64, rounded half away from zero, as LiteRT's reference fully connected layers.
+    Real(Vec<f64>),
+}
+
+impl Factors {
+    /// The sum of output channel `channel` times its factor.
+    #[must_use]
+    pub fn apply(&self, channel: usize, sum: i32) -> i32 {
+        match self {
+            Self::Fixed(multipliers) => multipliers[channel].apply(sum),
+            Self::Real(factors) => apply_real(factors[channel], sum),
+        }
+    }
+}
+
+/// `x` times the factor, rounded half away from zero and saturated.
+#[inline(always)]
+pub(super) fn apply_real(factor: f64, x: i32) -> i32 {
+    (f64::from(x) * factor).round() as i32
+}
+
+/// The factor `input · weights / output` in f64.
+#[must_use]
+pub fn real_factor(input: f32, weights: f32, output: f32) -> f64 {
+    f64::from(input) * f64::from(weights) / f64::from(output)
+}
 
 /// A real factor `multiplier · 2^(shift − 31)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,14 +57,13 @@ impl Multiplier {
         }
     }
 
-    /// The factor `input · weights / output` with the product in f64: per-channel weights, and `i8` convolutions.
+    /// The factor `input · weights / output` with the product in f64: convolutions with `i8` weights.
     #[must_use]
     pub fn of_layer(input: f32, weights: f32, output: f32) -> Self {
-        Self::from_real(f64::from(input) * f64::from(weights) / f64::from(output))
+        Self::from_real(real_factor(input, weights, output))
     }
 
-    /// The factor `input · weights / output` with the product rounded to f32: `u8` convolutions, and fully connected
-    /// layers with one scale for the weights.
+    /// The factor `input · weights / output` with the product rounded to f32: convolutions with `u8` weights.
     #[must_use]
     pub fn of_layer_f32(input: f32, weights: f32, output: f32) -> Self {
         Self::from_real(f64::from(input * weights) / f64::from(output))

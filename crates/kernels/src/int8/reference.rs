@@ -43,7 +43,7 @@ pub fn conv<T: Integer, W: Integer>(
                 }
             }
         }
-        let scaled = quantization.multipliers[output].apply(sum).wrapping_add(quantization.output_zero);
+        let scaled = quantization.factors.apply(output, sum).saturating_add(quantization.output_zero);
         *y = T::saturate(scaled.max(quantization.range[0]).min(quantization.range[1]));
     }
 }

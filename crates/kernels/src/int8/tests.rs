@@ -24,12 +24,15 @@ fn check<T: Integer + std::fmt::Debug, W: Integer>(shape: ConvShape, zeros: [i32
     let x: Vec<T> = integers(shape.input_len(), seed);
     let weights: Vec<W> = integers(shape.weights_len(), seed ^ 1);
     let bias: Vec<i32> = integers::<i8>(shape.output[2], seed ^ 2).into_iter().map(|b| i32::from(b) << 8).collect();
-    let factor = |channel: usize| 1.5 / (1.0 + ((seed + channel as u64) % 4000) as f64);
+    let factors = (0..shape.output[2]).map(|channel| 1.5 / (1.0 + ((seed + channel as u64) % 4000) as f64));
     let quantization = ConvQuantization {
         input_zero: zeros[0] + T::MIN,
         weights_zero: if W::MIN == 0 { zeros[1] } else { 0 },
         output_zero: zeros[2] + T::MIN,
-        multipliers: (0..shape.output[2]).map(|channel| Multiplier::from_real(factor(channel))).collect(),
+        factors: match seed % 2 {
+            0 => Factors::Fixed(factors.map(Multiplier::from_real).collect()),
+            _ => Factors::Real(factors.collect()),
+        },
         range: [zeros[2] + T::MIN, T::MAX],
     };
     let bias = (!seed.is_multiple_of(3)).then_some(&bias[..]);

@@ -26,7 +26,9 @@ impl Dense {
             padding: Padding::default(),
             groups: 1,
         };
-        Self { convolution: Conv2d::new(geometry, isa) }
+        Self {
+            convolution: Conv2d::new(geometry, isa),
+        }
     }
 
     /// `y = activation(w · x + bias)`.

@@ -43,15 +43,27 @@ impl Adam {
         square: &mut [f32],
     ) {
         assert!(step > 0, "steps count from 1");
-        assert_eq!([gradient.len(), mean.len(), square.len()], [weights.len(); 3], "lengths of Adam's slices");
+        assert_eq!(
+            [gradient.len(), mean.len(), square.len()],
+            [weights.len(); 3],
+            "lengths of Adam's slices"
+        );
         let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powf(step as f64))) as f32;
         let corrections = [correction(self.beta1), correction(self.beta2)];
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
-            .zip(mean.par_chunks_mut(WEIGHTS_PER_TASK).zip(square.par_chunks_mut(WEIGHTS_PER_TASK)))
+            .zip(
+                mean.par_chunks_mut(WEIGHTS_PER_TASK)
+                    .zip(square.par_chunks_mut(WEIGHTS_PER_TASK)),
+            )
             .for_each(|((weights, gradient), (mean, square))| {
-                isa.dispatch(AdamStep { adam: *self, corrections, gradient, slices: [weights, mean, square] });
+                isa.dispatch(AdamStep {
+                    adam: *self,
+                    corrections,
+                    gradient,
+                    slices: [weights, mean, square],
+                });
             });
     }
 }
@@ -78,13 +90,21 @@ impl Sgd {
     ///
     /// Panics if the slices differ in length.
     pub fn step(&self, isa: Isa, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
-        assert_eq!([gradient.len(), velocity.len()], [weights.len(); 2], "lengths of SGD's slices");
+        assert_eq!(
+            [gradient.len(), velocity.len()],
+            [weights.len(); 2],
+            "lengths of SGD's slices"
+        );
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
             .zip(velocity.par_chunks_mut(WEIGHTS_PER_TASK))
             .for_each(|((weights, gradient), velocity)| {
-                isa.dispatch(SgdStep { sgd: *self, gradient, slices: [weights, velocity] });
+                isa.dispatch(SgdStep {
+                    sgd: *self,
+                    gradient,
+                    slices: [weights, velocity],
+                });
             });
     }
 }
@@ -125,9 +145,16 @@ impl WithSimd for AdamStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = self.adam;
+        let Adam {
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = self.adam;
         let [mean_correction, square_correction] = self.corrections.map(|value| simd.splat(value));
-        let [beta1, rest1, beta2, rest2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|value| simd.splat(value));
+        let [beta1, rest1, beta2, rest2] =
+            [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|value| simd.splat(value));
         let [rate, epsilon, decay] = [-learning_rate, epsilon, weight_decay].map(|value| simd.splat(value));
         for_each_vector(
             self.slices,
@@ -158,7 +185,11 @@ impl WithSimd for SgdStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sgd { learning_rate, momentum, weight_decay } = self.sgd;
+        let Sgd {
+            learning_rate,
+            momentum,
+            weight_decay,
+        } = self.sgd;
         let [rate, momentum, decay] = [-learning_rate, momentum, weight_decay].map(|value| simd.splat(value));
         for_each_vector(
             self.slices,

@@ -1,7 +1,7 @@
 //! Convolution with output channels in the lanes and pixels in registers.
 
 use super::Fused;
-use super::geometry::{ConvShape, LANES, Lowered};
+use super::geometry::{Aligned, ConvShape, LANES, Lowered};
 use crate::cpu::{Isa, Simd, WithSimd};
 
 /// Multiply–accumulates below which a second thread costs more than it saves.
@@ -12,7 +12,7 @@ const MACS_PER_THREAD: usize = 1 << 18;
 pub struct Conv {
     isa: Isa,
     lowered: Lowered,
-    weights: Vec<[f32; LANES]>,
+    weights: Vec<Aligned<[f32; LANES]>>,
     bias: Vec<[f32; LANES]>,
     fused: Fused,
 }
@@ -23,9 +23,9 @@ impl Conv {
     pub fn new(isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>, fused: Fused) -> Self {
         let lowered = Lowered::new(shape);
         let depth = lowered.depth();
-        let mut packed = vec![[0.0; LANES]; lowered.blocks() * depth];
+        let mut packed = vec![Aligned([0.0; LANES]); lowered.blocks() * depth];
         lowered.for_each_weight(|block, element, lane, weight| {
-            packed[block * depth + element][lane] = weights[weight];
+            packed[block * depth + element].0[lane] = weights[weight];
         });
         let bias_of = |block: usize, lane: usize| {
             lowered.channel(block, lane).and_then(|channel| bias.map(|bias| bias[channel])).unwrap_or(0.0)
@@ -170,7 +170,7 @@ impl Rows<'_> {
             for k in 0..run.len {
                 let mut weight = [simd.zero(); B];
                 for (weight, weights) in weight.iter_mut().zip(weights) {
-                    *weight = simd.load(&weights[k]);
+                    *weight = simd.load(&weights[k].0);
                 }
                 for (sums, input) in sums.iter_mut().zip(inputs) {
                     let x = simd.splat(input[k]);

@@ -69,7 +69,7 @@ impl ConvShape {
     /// Multiply–accumulates, those over padding included.
     #[must_use]
     pub fn macs(&self) -> usize {
-        self.batch * self.output[0] * self.output[1] * self.weights_len()
+        self.output_len().saturating_mul(self.weights_len() / self.output[2])
     }
 }
 
@@ -157,6 +157,11 @@ impl Window {
         self.len() == 0
     }
 }
+
+/// A value that starts at a cache line, so that reading a vector of it touches one line only.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Aligned<V>(pub(crate) V);
 
 /// Contiguous input that every position multiplies, relative to the position's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

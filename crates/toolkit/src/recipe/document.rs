@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
 /// A parsed recipe.
 pub(super) struct Document<'a> {
@@ -58,6 +60,10 @@ impl<'a> Document<'a> {
         overrides: &'a [String],
         defaults: &str,
     ) -> Result<Self, RecipeError> {
+        if let Some(span) = too_deep(text) {
+            let problem = Problem::Syntax(TOO_DEEP.to_owned());
+            return Err(RecipeError::new(Place::in_text(name, text, &span), problem));
+        }
         let root = parse(text).map_err(|error| {
             let problem = Problem::Syntax(one_line(error.message()));
             match error.span() {
@@ -148,6 +154,37 @@ impl Node {
     }
 }
 
+/// The most parts of a dotted key. Each opens a table, and tables in tables cost stack.
+const MAX_PARTS: usize = 16;
+
+const TOO_DEEP: &str = "expected keys of at most 16 parts, found one of more";
+
+/// Where a dotted key of `text` has too many parts. The TOML parser bounds the depth of brackets, but not that of keys.
+fn too_deep(text: &str) -> Option<Range<usize>> {
+    let mut dots = 0;
+    for token in Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::Dot => dots += 1,
+            TokenKind::Atom | TokenKind::Whitespace | TokenKind::LiteralString | TokenKind::BasicString => {}
+            TokenKind::Equals
+            | TokenKind::Comma
+            | TokenKind::LeftSquareBracket
+            | TokenKind::RightSquareBracket
+            | TokenKind::LeftCurlyBracket
+            | TokenKind::RightCurlyBracket
+            | TokenKind::Comment
+            | TokenKind::Newline
+            | TokenKind::MlLiteralString
+            | TokenKind::MlBasicString
+            | TokenKind::Eof => dots = 0,
+        }
+        if dots >= MAX_PARTS {
+            return Some(token.span().start()..token.span().end());
+        }
+    }
+    None
+}
+
 fn parse(text: &str) -> Result<Node, toml::de::Error> {
     let table = DeTable::parse(text)?;
     let span = table.span();
@@ -196,7 +233,7 @@ fn table_value(table: DeTable<'_>) -> Value {
 fn assign(root: &mut Node, assignment: &str, index: usize, defaults: &Node) -> Result<(), Problem> {
     let (key, text) = assignment.split_once('=').ok_or(Problem::Override)?;
     let parts: Vec<&str> = key.split('.').map(str::trim).collect();
-    if parts.iter().any(|part| part.is_empty()) {
+    if parts.len() > MAX_PARTS || parts.iter().any(|part| part.is_empty()) {
         return Err(Problem::Override);
     }
     let origin = Origin::Override(index);
@@ -241,6 +278,9 @@ fn assign(root: &mut Node, assignment: &str, index: usize, defaults: &Node) -> R
 
 /// The value of an override: TOML, or a bare string where that is not TOML and does not begin as if it should be.
 fn override_value(text: &str) -> Result<Node, Problem> {
+    if text.starts_with(['{', '[']) && too_deep(text).is_some() {
+        return Err(Problem::Syntax(TOO_DEEP.to_owned()));
+    }
     match DeValue::parse(text) {
         Ok(value) => Ok(node(value)),
         Err(error) if text.starts_with(['{', '[', '"', '\'']) => {

@@ -198,6 +198,31 @@ fn broken_toml_names_the_line() {
 }
 
 #[test]
+fn no_text_is_too_strange_for_an_error() {
+    for (end, _) in Recipe::DEFAULT.char_indices() {
+        let start = &Recipe::DEFAULT[..end];
+        for text in [start.to_owned(), format!("{start}\u{e9}\"'")] {
+            if let Err(error) = parse(&text) {
+                assert!(error.to_string().starts_with("recipe.toml"), "{error}");
+            }
+        }
+    }
+    for deep in [
+        "[".repeat(100_000),
+        format!("a = {}", "[".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+    ] {
+        parse(&deep).expect_err("too deep");
+    }
+    let deep = "a.".repeat(50_000);
+    for assignment in [format!("{deep}a=1"), format!("a={{{deep}a=1}}")] {
+        with("", &[&assignment]).expect_err("too deep");
+    }
+    let path = "../".repeat(20);
+    with("", &[&format!("data.source={path}x")]).expect("a path is not a key");
+}
+
+#[test]
 fn overrides_are_laid_over_the_recipe() {
     let recipe = with(
         "[prune.laws]\nepochs = { law = \"linear\", start = 1, alpha = 1 }\n",

@@ -6,7 +6,7 @@
 mod activation;
 mod convolution;
 mod fully_connected;
-mod opaque;
+pub(super) mod opaque;
 pub(super) mod padding;
 mod pooling;
 mod quantize;
@@ -109,7 +109,8 @@ impl Arithmetic {
 /// An operator as it goes into a file.
 pub(super) struct Operator<'a> {
     pub(super) code: Code<'a>,
-    pub(super) since: Runtime,
+    /// The first runtime that has it, if known.
+    pub(super) since: Option<Runtime>,
     /// Positions of tensors; −1 for an optional input that is absent.
     pub(super) inputs: Vec<i32>,
     pub(super) outputs: Vec<i32>,
@@ -262,7 +263,7 @@ impl<'g> Emitter<'g> {
                 custom: None,
                 version: version.number,
             },
-            since: version.since,
+            since: Some(version.since),
             inputs,
             outputs,
             options,

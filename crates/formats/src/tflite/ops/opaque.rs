@@ -56,7 +56,7 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, opaque: &'g O
     let options_type = table.scalar(fields::OPTIONS_TYPE, 0)?;
     emitter.operators.push(Operator {
         code,
-        since: [0; 3],
+        since: None,
         inputs,
         outputs,
         options: table
@@ -86,15 +86,18 @@ fn input_position(node: &Node, position: i32) -> Result<i32> {
 pub(super) fn read(source: &Source<'_>) -> Result<(Op, Vec<TensorId>)> {
     refuse_what_cannot_be_carried(source)?;
     let inputs: Vec<TensorId> = source.inputs.iter().copied().flatten().collect();
-    let mut present = 0..;
-    let pattern = source.inputs.iter().map(|input| match input.and(present.next()) {
-        Some(position) => to_i32(position, "input"),
+    let mut present = 0;
+    let pattern = source.inputs.iter().map(|input| match input {
+        Some(_) => {
+            present += 1;
+            to_i32(present - 1, "input")
+        }
         None => Ok(-1),
     });
     let options_type = source.table.scalar(fields::OPTIONS_TYPE, 0)?;
     let operator = Operator {
         code: source.code,
-        since: [0; 3],
+        since: None,
         inputs: pattern.collect::<Result<_>>()?,
         outputs: Vec::new(),
         options: source
@@ -103,22 +106,26 @@ pub(super) fn read(source: &Source<'_>) -> Result<(Op, Vec<TensorId>)> {
             .map_or(Options::None, |table| Options::Verbatim { options_type, table }),
         custom_options: source.table.byte_vector(fields::CUSTOM_OPTIONS)?,
     };
+    Ok((
+        Op::Opaque(Opaque {
+            code: source.name(),
+            attributes: attributes(&operator)?,
+        }),
+        inputs,
+    ))
+}
+
+/// The flatbuffer that an opaque operator carries.
+pub(in crate::tflite) fn attributes(operator: &Operator<'_>) -> Result<Vec<u8>> {
     let custom_bytes = operator.custom_options.map_or(0, <[u8]>::len);
     let mut builder = Builder::with_capacity(custom_bytes + 256, "opaque operator")?;
-    let table = writer::operator(&mut builder, 0, &operator)?;
+    let table = writer::operator(&mut builder, 0, operator)?;
     let code = writer::operator_code(&mut builder, &operator.code);
     let root = builder.table([
         (OPERATOR_CODE, Value::Offset(code)),
         (OPERATOR, Value::Offset(table)),
     ]);
-    let attributes = builder.finish(root, IDENTIFIER);
-    Ok((
-        Op::Opaque(Opaque {
-            code: source.name(),
-            attributes,
-        }),
-        inputs,
-    ))
+    Ok(builder.finish(root, IDENTIFIER))
 }
 
 fn refuse_what_cannot_be_carried(source: &Source<'_>) -> Result<()> {

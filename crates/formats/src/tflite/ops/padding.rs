@@ -4,10 +4,13 @@ use super::{Emitter, Options, Versions, opaque, to_i32, unwritable};
 use crate::error::{FormatError, Result};
 use crate::tflite::schema::{self, builtin, options};
 use taper_graph::{
-    DType, Dim, Graph, Node, NodeId, Op, Padding, PoolKind, Quantization, Shape, Tensor, TensorData, TensorId,
+    Dim, Graph, Node, NodeId, Op, Padding, PoolKind, Quantization, Shape, Tensor, TensorData, TensorId,
 };
 
 const PAD: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
+
+/// Operators between a maximum and the nonlinearity in front of it; the bound keeps hostile chains cheap.
+const LONGEST_WALK: usize = 32;
 
 /// A window that slides over an image; height before width.
 pub(super) struct Window {
@@ -179,7 +182,7 @@ fn zero_padding(graph: &Graph, node: &Node) -> Option<(TensorId, Padding)> {
         return None;
     };
     let (from, to) = (graph.tensor(*x), graph.tensor(*y));
-    let same = from.dtype == to.dtype && from.quantization == to.quantization && from.dtype != DType::I64;
+    let same = from.dtype == to.dtype && from.quantization == to.quantization;
     (is_pad && same).then_some((
         *x,
         Padding {
@@ -215,8 +218,7 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
 }
 
 fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: TensorId) -> bool {
-    // A node reads what stands before it, so the walk ends; the bound is for graphs that are not verified yet.
-    for _ in 0..graph.nodes.len() {
+    for _ in 0..LONGEST_WALK {
         let Tensor {
             dtype, quantization, ..
         } = graph.tensor(tensor);

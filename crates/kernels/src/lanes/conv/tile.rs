@@ -1,6 +1,9 @@
 //! The inner loop of convolution: a register tile of up to 8 rows by 6 columns of vectors.
 
-#![allow(unsafe_code, reason = "register tiles stride through their operands by address")]
+#![allow(
+    unsafe_code,
+    reason = "register tiles stride through their operands by address"
+)]
 
 use std::marker::PhantomData;
 
@@ -50,15 +53,25 @@ pub(super) struct Sum<'a> {
     pub(super) target: Target,
 }
 
+/// What becomes of a target's earlier contents.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Store {
+    /// They are overwritten.
+    Replace,
+    /// The sums are added to them.
+    Add,
+}
+
 /// What becomes of a tile's sums.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finish {
-    /// The target is overwritten.
-    Replace,
-    /// The sums are added to the target.
-    Add,
+    /// The target takes the bare sums.
+    Sums(Store),
     /// The target is overwritten with `activation(bias + sum)`; the address is that of the first row's bias.
-    Activate { bias: Option<*const f32>, activation: Activation },
+    Activate {
+        bias: Option<*const f32>,
+        activation: Activation,
+    },
 }
 
 /// How a tile reads its left operand.
@@ -104,7 +117,13 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sum { parts, depth, left, right, target } = *self.sum;
+        let Sum {
+            parts,
+            depth,
+            left,
+            right,
+            target,
+        } = *self.sum;
         let mut sums = [[simd.zero(); COLUMNS]; ROWS];
         if let Finish::Activate { bias: Some(bias), .. } = self.finish {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -113,7 +132,10 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
             }
         }
         for part in parts {
-            let (mut lefts, mut rights) = (left.start.wrapping_add(part.left), right.start.wrapping_add(part.right));
+            let (mut lefts, mut rights) = (
+                left.start.wrapping_add(part.left),
+                right.start.wrapping_add(part.right),
+            );
             for _ in 0..depth {
                 let mut columns = [simd.zero(); COLUMNS];
                 for (column, value) in columns.iter_mut().enumerate() {
@@ -136,8 +158,8 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
                 // SAFETY: `compute`'s contract.
                 let to = unsafe { &mut *target.start.add(row * target.row + column * target.column).cast() };
                 let value = match self.finish {
-                    Finish::Replace => sum,
-                    Finish::Add => simd.add(simd.load(to), sum),
+                    Finish::Sums(Store::Replace) => sum,
+                    Finish::Sums(Store::Add) => simd.add(simd.load(to), sum),
                     Finish::Activate { activation, .. } => activation.apply(simd, sum),
                 };
                 simd.store(value, to);
@@ -150,7 +172,7 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
 macro_rules! with_shape {
     ($simd:ident, $left:ident, $sum:ident, $finish:ident, $shape:ident, $($rows:literal: $($columns:literal)+;)+) => {
         match $shape {
-            $($(($rows, $columns) => $simd.vectorize(Tile::<$left, $rows, $columns> {
+            $($(($rows, $columns) if $rows * $columns < S::REGISTERS => $simd.vectorize(Tile::<$left, $rows, $columns> {
                 sum: $sum,
                 finish: $finish,
                 left: PhantomData,
@@ -179,9 +201,9 @@ pub(super) unsafe fn compute<L: Left, S: Simd>(simd: S, shape: Shape, sum: &Sum,
     );
 }
 
-/// The most columns of a tile of `rows` rows that keeps within the registers of an instruction set.
+/// The most columns of a tile of `rows` rows whose sums, columns and one value of a row keep within the registers.
 pub(super) fn columns_for<S: Simd>(rows: usize) -> usize {
-    (S::ACCUMULATORS / rows).clamp(1, MAX_COLUMNS)
+    ((S::REGISTERS - 1) / (rows + 1)).clamp(1, MAX_COLUMNS)
 }
 
 /// The most rows per tile that make `rows` rows and columns in runs of `columns` cheapest.
@@ -194,7 +216,10 @@ pub(super) fn best_rows<S: Simd>(rows: usize, columns: usize) -> usize {
         let (vertical, horizontal) = (rows.div_ceil(tile_rows), columns.div_ceil(tile_columns));
         2 * rows * columns + vertical * columns + horizontal * rows + 4 * vertical * horizontal
     };
-    (1..=MAX_ROWS.min(S::ACCUMULATORS)).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
+    (1..=MAX_ROWS.min(S::REGISTERS - 2))
+        .rev()
+        .min_by_key(|&rows| cost(rows))
+        .unwrap_or(1)
 }
 
 /// Splits `0..length` into the fewest pieces of at most `most`, as even as can be: each piece's start and length.

@@ -3,19 +3,22 @@
 //! `dw[o][tap][i] = Σ dy[o][pixel] · x[i][pixel at tap]` over images and pixels. Two methods, chosen by the shape:
 //! [`Method::ReduceLanes`] multiplies vectors of 16 images and adds their lanes up at the end;
 //! [`Method::TransposeInput`] first turns the input around so that 16 input channels lie in a vector, which needs no
-//! adding up and suits deep layers on small maps.
+//! adding up and reads fewer vectors, and pays where there are many channels on maps that are not large.
 //!
 //! Each task goes over its rows of output pixels in chunks. Sums of a chunk are kept in registers, those of a span
 //! of chunks in a small buffer, and spans are added to the gradient, so long sums are added up in stages.
 
-#![allow(unsafe_code, reason = "register tiles stride through activations and gradients by address")]
+#![allow(
+    unsafe_code,
+    reason = "register tiles stride through activations and gradients by address"
+)]
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::geometry::{Axis, Conv2dGeometry};
-use super::tile::{self, Finish, Operand, Part, Scalars, Sum, Target, Vectors};
+use super::tile::{self, Finish, Operand, Part, Scalars, Store, Sum, Target, Vectors};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{Lanes, Workspace, blocks, parallel::DisjointMut};
 
@@ -23,8 +26,10 @@ use crate::lanes::{Lanes, Workspace, blocks, parallel::DisjointMut};
 const CHUNK_BYTES: usize = 24 << 10;
 /// How many bytes all tiles of a task go over: a share of a last-level cache.
 const SPAN_BYTES: usize = 2 << 20;
-/// How many tasks there should be at least, whatever the number of threads.
+/// How many tasks there should be, whatever the number of threads.
 const TASKS: usize = 32;
+/// How many multiply-adds of vectors a task needs to be worth starting.
+const TASK_WORK: usize = 1 << 15;
 /// Output channels per task, so that their gradients stay in a second-level cache.
 const TASK_CHANNELS: usize = 32;
 
@@ -49,19 +54,29 @@ pub(super) struct WeightGradient {
 impl WeightGradient {
     pub(super) fn new(geometry: &Conv2dGeometry) -> Self {
         let (vertical, horizontal) = (geometry.vertical(), geometry.horizontal());
-        let small_map = vertical.output * horizontal.output <= 49;
+        // On larger maps turning the input around costs more than it saves, as measured on Zen 4.
+        let small_map = vertical.output * horizontal.output <= 256;
         let transpose = geometry.groups == 1
             && geometry.stride[1] == 1
             && geometry.in_channels.is_multiple_of(LANES)
             && small_map;
         let units = blocks(geometry.batch) * vertical.output;
+        let work = units * horizontal.output * geometry.weights_len();
         let channel_tasks = geometry.groups * geometry.group_out_channels().div_ceil(TASK_CHANNELS);
         Self {
             geometry: *geometry,
             vertical,
             horizontal,
-            method: if transpose { Method::TransposeInput } else { Method::ReduceLanes },
-            splits: TASKS.div_ceil(channel_tasks).min(units).max(1),
+            method: if transpose {
+                Method::TransposeInput
+            } else {
+                Method::ReduceLanes
+            },
+            splits: TASKS
+                .div_ceil(channel_tasks)
+                .min(work / TASK_WORK)
+                .min(units)
+                .max(1),
         }
     }
 
@@ -74,7 +89,11 @@ impl WeightGradient {
         let geometry = &self.geometry;
         assert_eq!(x.len(), geometry.input_len(), "length of the input");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
-        assert_eq!(dw.len(), geometry.weights_len(), "length of the weights' gradient");
+        assert_eq!(
+            dw.len(),
+            geometry.weights_len(),
+            "length of the weights' gradient"
+        );
         if dw.is_empty() {
             return;
         }
@@ -86,7 +105,11 @@ impl WeightGradient {
             Method::ReduceLanes => 0,
             Method::TransposeInput => x.len(),
         };
-        let partial = if self.splits == 1 { 0 } else { self.splits * dw.len() };
+        let partial = if self.splits == 1 {
+            0
+        } else {
+            self.splits * dw.len()
+        };
         let (transposed, partial) = workspace.buffers(transposed, partial);
         let right = match self.method {
             Method::ReduceLanes => x,
@@ -97,7 +120,11 @@ impl WeightGradient {
         };
         let length = dw.len();
         {
-            let target = if self.splits == 1 { DisjointMut::new(&mut *dw) } else { DisjointMut::new(&mut *partial) };
+            let target = if self.splits == 1 {
+                DisjointMut::new(&mut *dw)
+            } else {
+                DisjointMut::new(&mut *partial)
+            };
             let channels = geometry.group_out_channels();
             let mut tasks = Vec::new();
             for (split, (unit, count)) in tile::pieces(units, units.div_ceil(self.splits)).enumerate() {
@@ -120,32 +147,50 @@ impl WeightGradient {
         }
         if self.splits > 1 {
             let used = units.div_ceil(units.div_ceil(self.splits));
-            dw.par_iter_mut().with_min_len(1024).enumerate().for_each(|(at, dw)| {
-                *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
-            });
+            dw.par_iter_mut()
+                .with_min_len(1024)
+                .enumerate()
+                .for_each(|(at, dw)| {
+                    *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
+                });
         }
     }
 }
 
 /// Writes weights `[groups][o][taps][i]` as `[groups][i][taps][o]`.
 pub(super) fn transpose(geometry: &Conv2dGeometry, weights: &[f32], transposed: &mut [f32]) {
-    /// Rows that a task writes side by side while it reads along them.
-    const ROWS: usize = 8;
     assert_eq!(weights.len(), geometry.weights_len(), "length of the weights");
     let (inputs, outputs) = (geometry.group_in_channels(), geometry.group_out_channels());
     let (taps, row) = (geometry.taps(), geometry.taps() * outputs);
-    let groups = transposed.par_chunks_mut((inputs * row).max(1)).zip(weights.par_chunks((inputs * row).max(1)));
-    groups.for_each(|(transposed, weights)| {
-        transposed.par_chunks_mut(ROWS * row).enumerate().for_each(|(n, rows)| {
-            for (output, weights) in weights.chunks_exact(taps * inputs).enumerate() {
-                for (tap, weights) in weights.chunks_exact(inputs).enumerate() {
-                    for (row, &weight) in rows.chunks_exact_mut(row).zip(&weights[n * ROWS..]) {
-                        row[tap * outputs + output] = weight;
+    let group = (inputs * row).max(1);
+    transposed
+        .par_chunks_mut(group)
+        .zip(weights.par_chunks(group))
+        .for_each(|(transposed, weights)| {
+            transposed
+                .par_chunks_mut(LANES * row)
+                .enumerate()
+                .for_each(|(n, rows)| {
+                    // Squares of 16 by 16 weights, so that whole cache lines are read and written.
+                    let height = rows.len() / row;
+                    for output in (0..outputs).step_by(LANES) {
+                        let width = LANES.min(outputs - output);
+                        for tap in 0..taps {
+                            let mut square = [[0.0; LANES]; LANES];
+                            for (at, line) in square[..width].iter_mut().enumerate() {
+                                let from = ((output + at) * taps + tap) * inputs + n * LANES;
+                                line[..height].copy_from_slice(&weights[from..from + height]);
+                            }
+                            for (at, row) in rows.chunks_exact_mut(row).enumerate() {
+                                let to = &mut row[tap * outputs + output..][..width];
+                                for (to, line) in to.iter_mut().zip(&square) {
+                                    *to = line[at];
+                                }
+                            }
+                        }
                     }
-                }
-            }
+                });
         });
-    });
 }
 
 /// Overwrites `dbias` with the sum of `dy` over images and pixels, per channel.
@@ -182,18 +227,28 @@ impl WithSimd for SumPlane<'_> {
 fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lanes]) {
     let plane = geometry.in_height * geometry.in_width;
     let blocks = blocks(geometry.batch);
-    transposed.par_chunks_mut(plane * LANES).enumerate().for_each(|(n, to)| {
-        let (vector, block) = (n / blocks, n % blocks);
-        let first = (block * geometry.in_channels + vector * LANES) * plane;
-        for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
-            for channel in 0..LANES {
-                let from = &x[first + channel * plane + pixel];
-                for (to, from) in to.iter_mut().zip(from.0) {
-                    to.0[channel] = from;
+    transposed
+        .par_chunks_mut(plane * LANES)
+        .enumerate()
+        .for_each(|(n, to)| {
+            let (vector, block) = (n / blocks, n % blocks);
+            let first = (block * geometry.in_channels + vector * LANES) * plane;
+            for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
+                for channel in 0..LANES {
+                    let from = &x[first + channel * plane + pixel];
+                    for (to, from) in to.iter_mut().zip(from.0) {
+                        to.0[channel] = from;
+                    }
                 }
             }
-        }
-    });
+        });
+}
+
+/// The parts of the sums of a span: those of each chunk, by tap.
+#[derive(Default)]
+struct Parts {
+    all: Vec<Part>,
+    ends: Vec<usize>,
 }
 
 struct GradientTask<'a> {
@@ -230,46 +285,65 @@ impl GradientTask<'_> {
         let depth = geometry.group_in_channels();
         let span = self.units_within(SPAN_BYTES, self.channels.len(), depth);
         let chunk = match self.gradient.method {
-            Method::ReduceLanes => self.units_within(CHUNK_BYTES, 8, 3),
-            Method::TransposeInput => self.units_within(CHUNK_BYTES, 8, 3 * LANES),
+            Method::ReduceLanes => self.units_within(CHUNK_BYTES, self.channels.len().min(8), depth.min(3)),
+            Method::TransposeInput => self.units_within(CHUNK_BYTES, self.channels.len().min(8), 3 * LANES),
         };
         let columns = match self.gradient.method {
             Method::ReduceLanes => depth,
             Method::TransposeInput => depth / LANES,
         };
         let tile_rows = tile::best_rows::<S>(self.channels.len(), columns);
-        let mut parts = Vec::new();
+        let mut parts = Parts::default();
         let mut sums = Vec::new();
         for start in self.units.clone().step_by(span) {
             let span = start..self.units.end.min(start + span);
-            let finish = if start == self.units.start { Finish::Replace } else { Finish::Add };
-            parts.clear();
+            let store = if start == self.units.start {
+                Store::Replace
+            } else {
+                Store::Add
+            };
+            parts.all.clear();
+            parts.ends.clear();
             for start in span.clone().step_by(chunk) {
                 for tap in 0..geometry.taps() {
-                    parts.push(self.parts(start..span.end.min(start + chunk), tap));
+                    self.push_parts(start..span.end.min(start + chunk), tap, &mut parts.all);
+                    parts.ends.push(parts.all.len());
                 }
             }
             for (row, rows) in tile::pieces(self.channels.len(), tile_rows) {
                 for (column, columns) in tile::pieces(columns, tile::columns_for::<S>(rows)) {
-                    let tile = TileOfGradient { channel: self.channels.start + row, rows, column, columns };
+                    let tile = TileOfGradient {
+                        channel: self.channels.start + row,
+                        rows,
+                        column,
+                        columns,
+                    };
                     self.sum_tile(simd, &tile, &parts, &mut sums);
-                    self.finish_tile(simd, &tile, &sums, finish);
+                    self.finish_tile(simd, &tile, &sums, store);
                 }
             }
         }
     }
 
-    /// Where the pixels of `units` begin in both operands, for those rows on which `tap` lies on the input.
-    fn parts(&self, units: Range<usize>, tap: usize) -> Vec<Part> {
+    /// Adds to `parts` where the pixels of `units` begin in both operands, for those rows on which `tap` lies on the
+    /// input.
+    fn push_parts(&self, units: Range<usize>, tap: usize, parts: &mut Vec<Part>) {
         let geometry = &self.gradient.geometry;
-        let Axis { input: in_height, output: out_height, .. } = self.gradient.vertical;
-        let Axis { input: in_width, output: out_width, .. } = self.gradient.horizontal;
+        let Axis {
+            input: in_height,
+            output: out_height,
+            ..
+        } = self.gradient.vertical;
+        let Axis {
+            input: in_width,
+            output: out_width,
+            ..
+        } = self.gradient.horizontal;
         let [tap_row, tap_column] = [tap / geometry.kernel[1], tap % geometry.kernel[1]];
         let valid_rows = self.gradient.vertical.outputs_of_tap(tap_row);
         let valid_columns = self.gradient.horizontal.outputs_of_tap(tap_column);
-        let mut parts = Vec::new();
         if valid_columns.is_empty() {
-            return parts;
+            return;
         }
         let from_column = self.gradient.horizontal.source(valid_columns.start, tap_column);
         for unit in units {
@@ -285,17 +359,21 @@ impl GradientTask<'_> {
                 }
                 Method::TransposeInput => ((block * in_height + from_row) * in_width + from_column) * LANES,
             };
-            parts.push(Part { left: left * LANES, right: right * LANES });
+            parts.push(Part {
+                left: left * LANES,
+                right: right * LANES,
+            });
         }
-        parts
     }
 
     /// Sums a tile over `parts` (chunks by taps) into `sums` (`[taps][rows][columns]`).
-    fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, parts: &[Vec<Part>], sums: &mut Vec<Lanes>) {
+    fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, parts: &Parts, sums: &mut Vec<Lanes>) {
         let geometry = &self.gradient.geometry;
         let taps = geometry.taps();
-        let (in_plane, out_plane) =
-            (geometry.in_height * geometry.in_width, geometry.out_height() * geometry.out_width());
+        let (in_plane, out_plane) = (
+            geometry.in_height * geometry.in_width,
+            geometry.out_height() * geometry.out_width(),
+        );
         let size = tile.rows * tile.columns;
         sums.resize(taps * size, Lanes::ZERO);
         let sums = DisjointMut::new(sums);
@@ -303,14 +381,21 @@ impl GradientTask<'_> {
         let dy = self.dy.as_ptr().cast::<f32>().wrapping_add(first_row);
         let right = self.right.as_ptr().cast::<f32>();
         let shape = (tile.rows, tile.columns);
-        for (n, parts) in parts.iter().enumerate() {
+        let mut start = 0;
+        for (n, &end) in parts.ends.iter().enumerate() {
+            let parts = &parts.all[start..end];
+            start = end;
             let target = Target {
                 start: sums.pointer(n % taps * size).cast(),
                 row: tile.columns * LANES,
                 column: LANES,
             };
-            let finish = if n < taps { Finish::Replace } else { Finish::Add };
-            let run = self.gradient.horizontal.outputs_of_tap(n % taps % geometry.kernel[1]).len();
+            let finish = Finish::Sums(if n < taps { Store::Replace } else { Store::Add });
+            let run = self
+                .gradient
+                .horizontal
+                .outputs_of_tap(n % taps % geometry.kernel[1])
+                .len();
             let (dy_line, in_line) = (out_plane * LANES, in_plane * LANES);
             match self.gradient.method {
                 Method::ReduceLanes => {
@@ -320,8 +405,16 @@ impl GradientTask<'_> {
                     let sum = Sum {
                         parts,
                         depth: run,
-                        left: Operand { start: dy, line: dy_line, term: LANES },
-                        right: Operand { start, line: in_line, term },
+                        left: Operand {
+                            start: dy,
+                            line: dy_line,
+                            term: LANES,
+                        },
+                        right: Operand {
+                            start,
+                            line: in_line,
+                            term,
+                        },
                         target,
                     };
                     // SAFETY: `WeightGradient::run` checked the slices against the geometry, `parts` lists only
@@ -334,8 +427,16 @@ impl GradientTask<'_> {
                     let sum = Sum {
                         parts,
                         depth: run * LANES,
-                        left: Operand { start: dy, line: dy_line, term: 1 },
-                        right: Operand { start, line, term: LANES },
+                        left: Operand {
+                            start: dy,
+                            line: dy_line,
+                            term: 1,
+                        },
+                        right: Operand {
+                            start,
+                            line,
+                            term: LANES,
+                        },
                         target,
                     };
                     // SAFETY: as above; the transposed input has as many values as the input.
@@ -346,7 +447,7 @@ impl GradientTask<'_> {
     }
 
     /// Moves a tile's sums to the gradient.
-    fn finish_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, sums: &[Lanes], finish: Finish) {
+    fn finish_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, sums: &[Lanes], store: Store) {
         let geometry = &self.gradient.geometry;
         let depth = geometry.group_in_channels();
         let size = tile.rows * tile.columns;
@@ -362,8 +463,8 @@ impl GradientTask<'_> {
                 let to = unsafe { self.target.slice(at, width) };
                 let sums = &sums[tap * size + row * tile.columns..][..tile.columns];
                 match self.gradient.method {
-                    Method::ReduceLanes => simd.vectorize(AddLanes { sums, to, finish }),
-                    Method::TransposeInput => simd.vectorize(AddVectors { sums, to, finish }),
+                    Method::ReduceLanes => simd.vectorize(AddLanes { sums, to, store }),
+                    Method::TransposeInput => simd.vectorize(AddVectors { sums, to, store }),
                 }
             }
         }
@@ -381,7 +482,7 @@ struct TileOfGradient {
 struct AddLanes<'a> {
     sums: &'a [Lanes],
     to: &'a mut [f32],
-    finish: Finish,
+    store: Store,
 }
 
 impl WithSimd for AddLanes<'_> {
@@ -391,9 +492,9 @@ impl WithSimd for AddLanes<'_> {
     fn run<S: Simd>(self, simd: S) {
         for (sum, to) in self.sums.iter().zip(self.to) {
             let sum = simd.sum(simd.load(&sum.0));
-            match self.finish {
-                Finish::Add => *to += sum,
-                Finish::Replace | Finish::Activate { .. } => *to = sum,
+            match self.store {
+                Store::Add => *to += sum,
+                Store::Replace => *to = sum,
             }
         }
     }
@@ -402,7 +503,7 @@ impl WithSimd for AddLanes<'_> {
 struct AddVectors<'a> {
     sums: &'a [Lanes],
     to: &'a mut [f32],
-    finish: Finish,
+    store: Store,
 }
 
 impl WithSimd for AddVectors<'_> {
@@ -412,9 +513,9 @@ impl WithSimd for AddVectors<'_> {
     fn run<S: Simd>(self, simd: S) {
         for (sum, to) in self.sums.iter().zip(self.to.as_chunks_mut::<LANES>().0) {
             let sum = simd.load(&sum.0);
-            let sum = match self.finish {
-                Finish::Add => simd.add(simd.load(to), sum),
-                Finish::Replace | Finish::Activate { .. } => sum,
+            let sum = match self.store {
+                Store::Add => simd.add(simd.load(to), sum),
+                Store::Replace => sum,
             };
             simd.store(sum, to);
         }

@@ -1,0 +1,136 @@
+//! The flags of each verb.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Fits trained convolutional networks to the hardware they must run on.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train if need be, prune, quantize to INT8, write TFLite, test, measure and report
+    Adapt(StartArgs),
+    /// Train a network
+    Train(StartArgs),
+    /// Train if need be, and prune by adaptive iterative pruning
+    Prune(StartArgs),
+    /// Train if need be, and quantize to INT8 without pruning
+    Quantize(StartArgs),
+    /// Take up an interrupted run; it ends with the same bytes as an undisturbed one
+    Resume(ResumeArgs),
+    /// Write the report of a run anew
+    Report(ReportArgs),
+    /// Run a network on data and tell its accuracy and time
+    Run(RunArgs),
+    /// Tell what a network is: layers, shapes, cost, and what can be pruned
+    Inspect(InspectArgs),
+    /// Print the default recipe, to start from
+    Recipe(RecipeArgs),
+}
+
+/// Flags of the verbs that start a run.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// The recipe, a TOML file; the default recipe if absent (see `taper recipe`)
+    pub(crate) recipe: Option<PathBuf>,
+    /// Override a key of the recipe, such as `prune.laws.epochs.beta=2`; can be given many times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Where run directories are made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+    /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The run's directory
+    pub(crate) run: PathBuf,
+    /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The run's directory
+    pub(crate) run: PathBuf,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The network, a `.tflite` or `.taper` file
+    pub(crate) model: PathBuf,
+    /// The data: `mnist`, or the path of IDX files; its test set is used where it has one
+    #[arg(long, value_name = "PATH", default_value = "mnist")]
+    pub(crate) data: String,
+    /// Use at most this many images
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The network: a `.tflite` or `.taper` file, or `zoo:` and a name, such as `zoo:vgg16`
+    pub(crate) model: String,
+    /// Image that a network from the zoo is built for
+    #[arg(long, value_name = "HEIGHTxWIDTHxCHANNELS", default_value = "28x28x1", value_parser = image)]
+    pub(crate) image: [usize; 3],
+    /// Classes that a network from the zoo is built for
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) classes: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `recipe`.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeArgs {
+    /// Print the JSON schema of recipes instead
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
+fn image(text: &str) -> Result<[usize; 3], String> {
+    let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
+    let sizes: Option<[usize; 3]> = sizes.and_then(|sizes| sizes.try_into().ok());
+    match sizes {
+        Some(sizes) if sizes.iter().all(|size| (1..=1 << 16).contains(size)) => Ok(sizes),
+        Some(_) | None => Err("expected three sizes from 1 to 65536, such as 28x28x1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn images_are_three_sizes() {
+        assert_eq!(image("28x28x1"), Ok([28, 28, 1]));
+        for text in ["28", "28x28", "28x28x1x1", "0x28x1", "axbxc", "-1x2x3", "99999999999999999999x1x1"] {
+            assert!(image(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What each verb does.
+
+use crate::args::{InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs, StartArgs};
+use crate::console::Console;
+use crate::tables;
+use serde_json::json;
+use std::error::Error;
+use std::io::{self, Write};
+use taper_toolkit::run::Summary;
+use taper_toolkit::{Recipe, Scope, ToolkitError, evaluate, inspect as inspect_network, run as runs};
+
+/// The outcome of a verb.
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
+
+/// Name of the default recipe in messages.
+const DEFAULT_RECIPE: &str = "the default recipe";
+
+/// Starts a run.
+pub(crate) fn start(args: &StartArgs, scope: Scope) -> Outcome {
+    let recipe = match &args.recipe {
+        Some(path) => Recipe::load(path, &args.overrides),
+        None => Recipe::parse(Recipe::DEFAULT, DEFAULT_RECIPE, &args.overrides),
+    }
+    .map_err(ToolkitError::from)?;
+    let mut console = Console::new();
+    let summary = runs::start(recipe, scope, &args.runs, &mut console)?;
+    console.finish();
+    tell(&summary, args.json)
+}
+
+/// Takes up an interrupted run.
+pub(crate) fn resume(args: &ResumeArgs) -> Outcome {
+    let mut console = Console::new();
+    let summary = runs::resume(&args.run, &mut console)?;
+    console.finish();
+    tell(&summary, args.json)
+}
+
+/// Writes a report anew.
+pub(crate) fn report(args: &ReportArgs) -> Outcome {
+    let page = runs::report(&args.run)?;
+    Ok(writeln!(io::stdout(), "{}", page.display())?)
+}
+
+/// Runs a network on data.
+pub(crate) fn run(args: &RunArgs) -> Outcome {
+    let mut console = Console::new();
+    let accuracy = evaluate(&args.model, &args.data, args.limit, &mut console)?;
+    console.finish();
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!(accuracy))?;
+    } else {
+        write!(out, "{}", tables::accuracy(&accuracy))?;
+    }
+    Ok(())
+}
+
+/// Tells what a network is.
+pub(crate) fn inspect(args: &InspectArgs) -> Outcome {
+    let inspection = inspect_network(&args.model, args.image, args.classes)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!(inspection))?;
+    } else {
+        write!(out, "{}", tables::inspection(&inspection))?;
+    }
+    Ok(())
+}
+
+/// Prints the default recipe or the schema.
+pub(crate) fn recipe(args: &RecipeArgs) -> Outcome {
+    let mut out = io::stdout().lock();
+    if args.schema {
+        writeln!(out, "{:#}", json!(Recipe::json_schema()))?;
+    } else {
+        out.write_all(Recipe::DEFAULT.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A run's summary: for a reader, or as the last line for a script.
+fn tell(summary: &Summary, as_json: bool) -> Outcome {
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", json!(summary))?;
+    } else {
+        write!(out, "{}", tables::summary(summary))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Files that the writer would not make: opaque operators, tables that share their parts, names that stand twice.
+
+use super::build::{Builder, Offset, Value};
+use super::flat::Table;
+use super::ops::{Code, Operator, Options, opaque};
+use super::schema::{self, builtin};
+use super::{read, write};
+use crate::error::ErrorKind;
+use taper_graph::{DType, Graph, Node, Op, Opaque, Shape, Tensor};
+
+const SQUEEZE: i32 = 43;
+
+/// A graph of one opaque operator over two inputs.
+fn opaque_graph(
+    code: Code<'_>,
+    options: Options<'_>,
+    custom_options: Option<&[u8]>,
+    inputs: Vec<i32>,
+) -> Graph {
+    let operator = Operator {
+        code,
+        since: None,
+        inputs,
+        outputs: Vec::new(),
+        options,
+        custom_options,
+    };
+    let attributes = opaque::attributes(&operator).expect("small");
+    let mut graph = Graph::new("opaque");
+    let inputs = ["a", "b"]
+        .map(|name| graph.add_input(name, Shape::batched(&[1, 1, 8]), DType::F32))
+        .to_vec();
+    let shape = Shape::batched(&[8]);
+    graph.tensors.push(Tensor {
+        name: "y".to_owned(),
+        shape,
+        dtype: DType::F32,
+        quantization: None,
+        data: None,
+    });
+    let output = taper_graph::TensorId(2);
+    let name = code
+        .custom
+        .map_or_else(|| schema::builtin_name(code.builtin), str::to_owned);
+    let op = Op::Opaque(Opaque {
+        code: name,
+        attributes,
+    });
+    graph.nodes.push(Node {
+        name: "y".to_owned(),
+        op,
+        inputs,
+        outputs: vec![output],
+    });
+    graph.outputs.push(output);
+    graph
+}
+
+/// A flatbuffer whose root is `SqueezeOptions` with these dimensions.
+fn squeeze_options(dims: &[i32]) -> Vec<u8> {
+    let mut builder = Builder::with_capacity(64, "test").expect("small");
+    let dims = builder.vector(dims);
+    let root = builder.table([(super::flat::Field::new(0, "SqueezeOptions.squeeze_dims"), dims)]);
+    builder.finish(root, "TEST")
+}
+
+#[test]
+fn opaque_operators_keep_their_options_and_absent_inputs() {
+    let options = squeeze_options(&[1, 2, -3]);
+    let table = Table::root(&options, "test").expect("sound");
+    let squeeze = Options::Verbatim {
+        options_type: schema::options::SQUEEZE,
+        table,
+    };
+    let code = Code {
+        builtin: SQUEEZE,
+        custom: None,
+        version: 2,
+    };
+    let custom = Code {
+        builtin: builtin::CUSTOM,
+        custom: Some("edgetpu-custom-op"),
+        version: 1,
+    };
+    let cases = [
+        opaque_graph(code, squeeze, None, vec![0, 1]),
+        opaque_graph(custom, Options::None, Some(b"package"), vec![0, -1, 1, -1]),
+    ];
+    for graph in cases {
+        let mut graph = graph;
+        for _ in 0..2 {
+            let again = read(&write(&graph).expect("writes")).expect("reads");
+            assert_eq!(again, graph);
+            graph = again;
+        }
+    }
+}
+
+#[test]
+fn vectors_in_opaque_options_are_copied() {
+    let options = squeeze_options(&[1, 2, -3]);
+    let table = Table::root(&options, "test").expect("sound");
+    let squeeze = Options::Verbatim {
+        options_type: schema::options::SQUEEZE,
+        table,
+    };
+    let code = Code {
+        builtin: SQUEEZE,
+        custom: None,
+        version: 1,
+    };
+    let file = write(&opaque_graph(code, squeeze, None, vec![0, 1])).expect("writes");
+    let model = Table::root(&file, "model").expect("sound");
+    let subgraph = model
+        .tables(schema::model::SUBGRAPHS)
+        .expect("sound")
+        .get(0)
+        .expect("one")
+        .expect("sound");
+    let operator = subgraph
+        .tables(schema::subgraph::OPERATORS)
+        .expect("sound")
+        .get(0)
+        .expect("one")
+        .expect("sound");
+    let options = operator
+        .table(schema::operator::OPTIONS)
+        .expect("sound")
+        .expect("there");
+    let dims = options
+        .scalars::<i32>(super::flat::Field::new(0, "squeeze_dims"))
+        .expect("sound")
+        .expect("there");
+    assert_eq!(dims.collect::<Vec<_>>(), [1, 2, -3]);
+}
+
+#[test]
+fn data_lies_at_multiples_of_sixteen_bytes() {
+    for seed in 0..8 {
+        let file = write(&taper_testing::graphs::random(
+            seed,
+            taper_testing::graphs::Numbers::Int8,
+        ))
+        .expect("writes");
+        assert_eq!(file.len() % 16, 0);
+        let model = Table::root(&file, "model").expect("sound");
+        for buffer in model.tables(schema::model::BUFFERS).expect("sound").iter() {
+            let data = buffer
+                .and_then(|buffer| buffer.byte_vector(schema::buffer::DATA))
+                .expect("sound");
+            if let Some(data) = data {
+                assert_eq!((data.as_ptr().addr() - file.as_ptr().addr()) % 16, 0);
+            }
+        }
+    }
+}
+
+/// A file with `count` constants that share one name and one buffer of `bytes` bytes.
+fn shared_constants(count: usize, bytes: usize) -> Vec<u8> {
+    let mut builder = Builder::with_capacity(bytes, "test").expect("small");
+    let data = builder.aligned_bytes(&vec![0; bytes]);
+    let buffers: Vec<Offset> = vec![builder.table([]), builder.table([(schema::buffer::DATA, data)])];
+    let row = [
+        (
+            schema::tensor::SHAPE,
+            builder.vector(&[i32::try_from(bytes).expect("small")]),
+        ),
+        (schema::tensor::TYPE, Value::I8(schema::tensor_type(DType::I8))),
+        (schema::tensor::BUFFER, Value::U32(1)),
+        (schema::tensor::NAME, builder.string("same")),
+    ];
+    let tensor = builder.table(row);
+    let outputs: Vec<i32> = (0..count)
+        .map(|position| i32::try_from(position).expect("small"))
+        .collect();
+    let row = [
+        (schema::subgraph::TENSORS, builder.vector(&vec![tensor; count])),
+        (schema::subgraph::OUTPUTS, builder.vector(&outputs)),
+    ];
+    let subgraph = builder.table(row);
+    let row = [
+        (schema::model::VERSION, Value::U32(schema::VERSION)),
+        (schema::model::SUBGRAPHS, builder.vector(&[subgraph])),
+        (schema::model::BUFFERS, builder.vector(&buffers)),
+    ];
+    let root = builder.table(row);
+    builder.finish(root, schema::IDENTIFIER)
+}
+
+#[test]
+fn names_that_stand_twice_get_a_number() {
+    let graph = read(&shared_constants(3, 4)).expect("reads");
+    let names: Vec<&str> = graph.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["same", "same_1", "same_2"]);
+}
+
+#[test]
+fn parts_that_are_shared_do_not_multiply_memory() {
+    let error = read(&shared_constants(1000, 1 << 20)).expect_err("a gigabyte from a megabyte");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("again and again"), "{error}");
+}

@@ -1,0 +1,148 @@
+//! Training and retraining within a run, interrupted at any moment and taken up again.
+
+use super::Run;
+use crate::error::{Result, ToolkitError};
+use crate::events::{Event, Phase, Progress};
+use crate::source::Source;
+use std::fs;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+use taper_adapt::train::{
+    Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainWhen, evaluate, initialize,
+};
+use taper_data::Splits;
+use taper_formats::{Checkpoint, ExtraTensor};
+use taper_graph::{Graph, TensorData};
+
+/// Where a training in progress is kept between epochs.
+const PROGRESS: &str = "progress.taper";
+/// A training is kept at most this often: small networks take many short epochs.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+
+impl Run<'_> {
+    /// The network before pruning, trained if it was not; from its checkpoint if the journal says that it is done.
+    pub(super) fn train(&mut self, data: &Splits, source: Source) -> Result<Graph> {
+        if self.events.iter().any(|event| matches!(event, Event::Trained { .. })) {
+            return self.checkpoint(0);
+        }
+        let Source { mut graph, trained } = source;
+        let train = match self.recipe.train.when {
+            TrainWhen::IfUntrained => !trained,
+            TrainWhen::Always => true,
+            TrainWhen::Never if trained => false,
+            TrainWhen::Never => {
+                return Err(ToolkitError::Untrained { model: self.recipe.model.source.clone() });
+            }
+        };
+        if !trained {
+            initialize(&mut graph, self.recipe.seed);
+        }
+        if train {
+            let data_config = &self.recipe.data;
+            let settings = FitSettings::of(
+                &self.recipe.train,
+                data_config.preprocess,
+                data_config.augment,
+                self.recipe.seed,
+            );
+            graph = self.fit(data, &graph, settings, Phase::Train)?;
+        }
+        let validation = self.validate(data, &graph)?;
+        self.keep_checkpoint(0, &graph)?;
+        self.note(Event::Trained { in_this_run: train, validation })?;
+        self.forget_progress()?;
+        Ok(graph)
+    }
+
+    /// Trains `graph`, from where an interruption left it if that was in the same phase.
+    pub(super) fn fit(
+        &mut self,
+        data: &Splits,
+        graph: &Graph,
+        settings: FitSettings,
+        phase: Phase,
+    ) -> Result<Graph> {
+        let mut fit = Fit::new(graph, &data.train, &data.validation, settings)?;
+        if let Some(state) = self.kept_progress(phase)? {
+            fit.restore(state)?;
+        }
+        let mut kept = Instant::now();
+        loop {
+            let observer = &mut self.observer;
+            let mut report = |step: &_| observer.progress(&Progress::Training { phase, step: *step });
+            let Some(record) = fit.epoch(&mut report)? else { break };
+            if kept.elapsed() >= KEEP_EVERY {
+                self.keep_progress(phase, &fit.state())?;
+                kept = Instant::now();
+            }
+            self.note(Event::Epoch { phase, record })?;
+        }
+        Ok(fit.finish())
+    }
+
+    /// How a network does on the validation split.
+    pub(super) fn validate(&self, data: &Splits, graph: &Graph) -> Result<Evaluation> {
+        let mut network = Network::new(graph)?;
+        Ok(evaluate(&mut network, &data.validation, self.recipe.data.preprocess)?)
+    }
+
+    /// The network that an iteration left.
+    pub(super) fn checkpoint(&self, iteration: usize) -> Result<Graph> {
+        Ok(Checkpoint::load(&self.dir.checkpoint_path(iteration))?.graph)
+    }
+
+    /// Keeps the network of an iteration.
+    pub(super) fn keep_checkpoint(&self, iteration: usize, graph: &Graph) -> Result<()> {
+        Ok(Checkpoint::new(graph.clone()).save(&self.dir.checkpoint_path(iteration))?)
+    }
+
+    /// Drops the training in progress once its result is kept.
+    pub(super) fn forget_progress(&self) -> Result<()> {
+        let path = self.dir.path().join(PROGRESS);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(crate::run_dir::RunDirError::Io { path, action: "remove", error }.into())
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn keep_progress(&self, phase: Phase, state: &FitState) -> Result<()> {
+        let mut checkpoint = Checkpoint::new(Graph::new("progress"));
+        let json = |value: serde_json::Value| value.to_string();
+        checkpoint.extra.insert("phase".to_owned(), json(serde_json::json!(phase)));
+        checkpoint.extra.insert("progress".to_owned(), json(serde_json::json!(state.progress)));
+        checkpoint.extra_tensors = state
+            .tensors
+            .iter()
+            .map(|(name, values)| {
+                let tensor = ExtraTensor { sizes: vec![values.len()], data: TensorData::F32(values.clone()) };
+                (name.clone(), tensor)
+            })
+            .collect();
+        self.dir.write(PROGRESS, &checkpoint.to_bytes()?)?;
+        Ok(())
+    }
+
+    /// The training that an interruption left in this phase.
+    fn kept_progress(&self, phase: Phase) -> Result<Option<FitState>> {
+        let path = self.dir.path().join(PROGRESS);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let checkpoint = Checkpoint::load(&path)?;
+        let extra = |key: &str| checkpoint.extra.get(key).map_or("", String::as_str);
+        let of_phase = serde_json::from_str(extra("phase")).is_ok_and(|kept: Phase| kept == phase);
+        let progress: Option<FitProgress> = serde_json::from_str(extra("progress")).ok();
+        let (true, Some(progress)) = (of_phase, progress) else { return Ok(None) };
+        let tensors = checkpoint.extra_tensors.into_iter().filter_map(|(name, tensor)| match tensor.data {
+            TensorData::F32(values) => Some((name, values)),
+            TensorData::I8(_)
+            | TensorData::U8(_)
+            | TensorData::I16(_)
+            | TensorData::I32(_)
+            | TensorData::I64(_) => None,
+        });
+        Ok(Some(FitState { progress, tensors: tensors.collect() }))
+    }
+}

@@ -1,0 +1,72 @@
+//! Where a network comes from: the zoo or a file.
+
+use crate::error::{Result, ToolkitError};
+use crate::recipe::Recipe;
+use std::path::Path;
+use taper_data::{Dataset, ImageShape, Preprocess};
+use taper_graph::Graph;
+use taper_zoo::Task;
+
+/// Key in a network's metadata: names of its classes, as JSON.
+const CLASSES: &str = "classes";
+/// Key in a network's metadata: how bytes become inputs, as JSON.
+const PREPROCESS: &str = "preprocess";
+
+/// A network as a recipe names it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) graph: Graph,
+    /// Whether its weights mean something.
+    pub(crate) trained: bool,
+}
+
+/// Loads the recipe's network for images and classes of `dataset`, and notes classes and preprocessing in its metadata.
+pub(crate) fn load(recipe: &Recipe, dataset: &Dataset) -> Result<Source> {
+    let name = &recipe.model.source;
+    let mut source = match name.strip_prefix("zoo:") {
+        Some(name) => {
+            let ImageShape { height, width, channels } = dataset.shape();
+            let task = Task { input: [height, width, channels], classes: dataset.classes().len() };
+            Source { graph: taper_zoo::by_name(name, task)?, trained: false }
+        }
+        None => Source { graph: taper_formats::load(Path::new(name))?, trained: true },
+    };
+    check_fit(&source.graph, name, dataset, &recipe.data.source)?;
+    let json = |value: serde_json::Value| value.to_string();
+    let metadata = &mut source.graph.metadata;
+    metadata.insert(CLASSES.to_owned(), json(dataset.classes().into()));
+    let Preprocess { mean, scale } = recipe.data.preprocess;
+    metadata.insert(PREPROCESS.to_owned(), json(serde_json::json!({ "mean": mean, "scale": scale })));
+    Ok(source)
+}
+
+/// How bytes become inputs of `graph`, if its metadata say so.
+pub(crate) fn preprocess_of(graph: &Graph) -> Option<Preprocess> {
+    serde_json::from_str(graph.metadata.get(PREPROCESS)?).ok()
+}
+
+/// Checks that a classifier takes the images of `dataset` and knows as many classes.
+pub(crate) fn check_fit(graph: &Graph, model: &str, dataset: &Dataset, data: &str) -> Result<()> {
+    let mismatch = |message: String| {
+        Err(ToolkitError::Mismatch { model: model.to_owned(), data: data.to_owned(), message })
+    };
+    let ImageShape { height, width, channels } = dataset.shape();
+    let input = graph.tensor(graph.single_input()?);
+    if input.shape.image() != Some([height, width, channels]) {
+        return mismatch(format!(
+            "expected an input `{}` of {height}×{width}×{channels}, found {}",
+            input.name, input.shape
+        ));
+    }
+    let output = graph.tensor(graph.single_output()?);
+    let classes = output.shape.elements(1).unwrap_or(0);
+    if classes < dataset.classes().len() {
+        return mismatch(format!(
+            "expected an output `{}` of {} classes, found {}",
+            output.name,
+            dataset.classes().len(),
+            output.shape
+        ));
+    }
+    Ok(())
+}
