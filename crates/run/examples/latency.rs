@@ -15,17 +15,25 @@ use taper_zoo::{Normalisation, Task, Vgg, vgg16};
 const PRUNED: [&[usize]; 5] = [&[5, 8], &[10, 12], &[14, 16, 16], &[12, 9, 7], &[6, 5, 5]];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let threads = std::env::args().nth(1).map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
-    let task = Task { input: [28, 28, 1], classes: 10 };
+    let threads = std::env::args()
+        .nth(1)
+        .map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
+    let task = Task {
+        input: [28, 28, 1],
+        classes: 10,
+    };
     let pruned = Vgg {
         name: "pruned".to_owned(),
         blocks: PRUNED.iter().map(|widths| widths.to_vec()).collect(),
         normalisation: Normalisation::None,
     };
-    let cpu = Cpu { threads, ..Cpu::default() };
+    let cpu = Cpu {
+        threads,
+        ..Cpu::default()
+    };
     println!("{}, {threads} thread(s)", cpu.isa.name());
     for mut graph in [vgg16(task, Normalisation::None)?, pruned.build(task)?] {
-        randomise(&mut graph);
+        taper_testing::graphs::randomize(&mut graph, 1);
         report(&cpu, &graph)?;
         quantize(&mut graph);
         report(&cpu, &graph)?;
@@ -34,23 +42,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn report(cpu: &Cpu, graph: &Graph) -> Result<(), Box<dyn Error>> {
-        let cost = taper_graph::cost(graph);
-        let mut session = cpu.session(graph, 1)?;
-        session.set_real_input(0, &vec![0.5; session.inputs()[0].len()])?;
-        let times = measure(&mut session)?;
-        let memory = session.memory();
-        println!(
-            "{:8} {} min {:9.1} us, median {:9.1} us, {:6.1} Gop/s; {} parameters, {} MACs, arena {} B, weights {} B",
-            graph.name,
-            session.inputs()[0].dtype,
-            times.least.as_secs_f64() * 1e6,
-            times.median.as_secs_f64() * 1e6,
-            2e-9 * cost.macs as f64 / times.least.as_secs_f64(),
-            cost.parameters,
-            cost.macs,
-            memory.arena_bytes,
-            memory.weight_bytes,
-        );
+    let cost = taper_graph::cost(graph);
+    let mut session = cpu.session(graph, 1)?;
+    session.set_real_input(0, &vec![0.5; session.inputs()[0].len()])?;
+    let times = measure(&mut session)?;
+    let memory = session.memory();
+    println!(
+        "{:8} {} min {:9.1} us, median {:9.1} us, {:6.1} Gop/s; {} parameters, {} MACs, arena {} B, weights {} B",
+        graph.name,
+        session.inputs()[0].dtype,
+        times.least.as_secs_f64() * 1e6,
+        times.median.as_secs_f64() * 1e6,
+        2e-9 * cost.macs as f64 / times.least.as_secs_f64(),
+        cost.parameters,
+        cost.macs,
+        memory.arena_bytes,
+        memory.weight_bytes,
+    );
     Ok(())
 }
 
@@ -90,22 +98,8 @@ fn measure(session: &mut dyn Session) -> Result<Times, Box<dyn Error>> {
         times.push(run.elapsed());
     }
     times.sort_unstable();
-    Ok(Times { least: times[0], median: times[times.len() / 2] })
-}
-
-/// Weights of He's variance from a small generator; biases stay zero.
-fn randomise(graph: &mut Graph) {
-    let mut state = 1u64;
-    for tensor in &mut graph.tensors {
-        let fan_in: usize = tensor.shape.sizes().map_or(1, |sizes| sizes.iter().skip(1).product());
-        let Some(TensorData::F32(values)) = &mut tensor.data else { continue };
-        if fan_in == 1 {
-            continue;
-        }
-        for value in values {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let uniform = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
-            *value = uniform * (24.0 / fan_in as f32).sqrt();
-        }
-    }
+    Ok(Times {
+        least: times[0],
+        median: times[times.len() / 2],
+    })
 }

@@ -5,31 +5,33 @@
 
 /// When a buffer is in use, in steps, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetime {
+pub(crate) struct Lifetime {
     /// Number of elements.
-    pub len: usize,
+    pub(crate) len: usize,
     /// First step that uses the buffer.
-    pub first: usize,
+    pub(crate) first: usize,
     /// Last step that uses it.
-    pub last: usize,
+    pub(crate) last: usize,
 }
 
 /// Where the buffers stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Offset of each buffer in elements, in the order of the lifetimes.
-    pub offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
     /// Elements of the whole arena.
-    pub len: usize,
+    pub(crate) len: usize,
 }
 
 /// Lays out buffers, each at a multiple of `alignment` elements. `None` if the arena would exceed memory's
 /// addresses.
-#[must_use]
-pub fn layout(buffers: &[Lifetime], alignment: usize) -> Option<Layout> {
+pub(crate) fn layout(buffers: &[Lifetime], alignment: usize) -> Option<Layout> {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(buffers[index].len), index));
-    let mut layout = Layout { offsets: vec![0; buffers.len()], len: 0 };
+    let mut layout = Layout {
+        offsets: vec![0; buffers.len()],
+        len: 0,
+    };
     // Placed buffers in the order of their offsets.
     let mut placed: Vec<usize> = Vec::with_capacity(buffers.len());
     for index in order {
@@ -65,7 +67,12 @@ mod tests {
 
     #[test]
     fn a_chain_needs_its_two_largest_neighbours() {
-        let chain = [buffer(64, 0, 1), buffer(128, 1, 2), buffer(64, 2, 3), buffer(16, 3, 4)];
+        let chain = [
+            buffer(64, 0, 1),
+            buffer(128, 1, 2),
+            buffer(64, 2, 3),
+            buffer(16, 3, 4),
+        ];
         assert_eq!(layout(&chain, 16).map(|layout| layout.len), Some(192));
     }
 

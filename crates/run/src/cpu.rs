@@ -4,7 +4,7 @@ use crate::backend::{Backend, MemoryUse, Port, Session, View};
 use crate::error::{Result, RunError};
 use crate::kernel::Element;
 use crate::memory::Memory;
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, Step};
 use std::num::NonZeroUsize;
 use taper_graph::{Graph, TensorId};
 use taper_kernels::cpu::Isa;
@@ -22,7 +22,10 @@ pub struct Cpu {
 impl Default for Cpu {
     /// One thread, and the fastest instructions that this CPU has.
     fn default() -> Self {
-        Self { threads: NonZeroUsize::MIN, isa: Isa::best() }
+        Self {
+            threads: NonZeroUsize::MIN,
+            isa: Isa::best(),
+        }
     }
 }
 
@@ -37,7 +40,10 @@ impl Cpu {
         let pool = (threads > 1)
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
             .transpose()
-            .map_err(|error| RunError::Threads { threads, message: error.to_string() })?;
+            .map_err(|error| RunError::Threads {
+                threads,
+                message: error.to_string(),
+            })?;
         Ok(CpuSession { plan, memory, pool })
     }
 }
@@ -63,26 +69,33 @@ pub struct CpuSession {
 impl CpuSession {
     fn input(&mut self, index: usize) -> Result<(&Port, &Place, &mut Memory)> {
         let count = self.plan.inputs.len();
-        let (_, place) = self.plan.inputs.get(index).ok_or_else(|| no_such("input", count, index))?;
+        let (_, place) = self
+            .plan
+            .inputs
+            .get(index)
+            .ok_or_else(|| no_such("input", count, index))?;
         Ok((&self.plan.input_ports[index], place, &mut self.memory))
     }
 
     /// Runs the graph and hands out every float activation, inputs first, as soon as it is computed.
-    pub fn run_observed(&mut self, observe: &mut (dyn FnMut(TensorId, &[f32]) + Send)) {
+    pub fn run_observed(&mut self, observe: &mut dyn FnMut(TensorId, &[f32])) {
         let Self { plan, memory, pool } = self;
-        let threads = pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
-        let mut run = move || {
-            for (tensor, place) in &plan.inputs {
-                observe_float(memory, *tensor, place, observe);
-            }
-            for step in &plan.steps {
-                step.run(memory, threads);
-                observe_float(memory, step.output, &step.y, observe);
-            }
-        };
-        match pool {
-            Some(pool) => pool.install(run),
-            None => run(),
+        for (tensor, place) in &plan.inputs {
+            observe_float(memory, *tensor, place, observe);
+        }
+        for step in &plan.steps {
+            run_steps(std::slice::from_ref(step), memory, pool.as_ref());
+            observe_float(memory, step.output, &step.y, observe);
+        }
+    }
+}
+
+fn run_steps(steps: &[Step], memory: &mut Memory, pool: Option<&rayon::ThreadPool>) {
+    match pool {
+        None => steps.iter().for_each(|step| step.run(memory, 1)),
+        Some(pool) => {
+            let threads = pool.current_num_threads();
+            pool.install(|| steps.iter().for_each(|step| step.run(memory, threads)));
         }
     }
 }
@@ -91,7 +104,7 @@ fn observe_float(
     memory: &Memory,
     tensor: TensorId,
     place: &Place,
-    observe: &mut (dyn FnMut(TensorId, &[f32]) + Send),
+    observe: &mut dyn FnMut(TensorId, &[f32]),
 ) {
     match place.element {
         Element::F32 => observe(tensor, memory.f32.read(place.range.clone())),
@@ -100,7 +113,11 @@ fn observe_float(
 }
 
 fn no_such(direction: &'static str, count: usize, index: usize) -> RunError {
-    RunError::NoSuchPort { direction, count, index }
+    RunError::NoSuchPort {
+        direction,
+        count,
+        index,
+    }
 }
 
 impl Session for CpuSession {
@@ -141,20 +158,15 @@ impl Session for CpuSession {
     }
 
     fn run(&mut self) -> Result<()> {
-        let Self { plan, memory, pool } = self;
-        match pool {
-            None => plan.steps.iter().for_each(|step| step.run(memory, 1)),
-            Some(pool) => {
-                let threads = pool.current_num_threads();
-                pool.install(|| plan.steps.iter().for_each(|step| step.run(memory, threads)));
-            }
-        }
+        run_steps(&self.plan.steps, &mut self.memory, self.pool.as_ref());
         Ok(())
     }
 
     fn output(&self, index: usize) -> Result<View<'_>> {
         let outputs = &self.plan.outputs;
-        let place = outputs.get(index).ok_or_else(|| no_such("output", outputs.len(), index))?;
+        let place = outputs
+            .get(index)
+            .ok_or_else(|| no_such("output", outputs.len(), index))?;
         let range = place.range.clone();
         Ok(match place.element {
             Element::F32 => View::F32(self.memory.f32.read(range)),
@@ -165,6 +177,9 @@ impl Session for CpuSession {
     }
 
     fn memory(&self) -> MemoryUse {
-        MemoryUse { arena_bytes: self.memory.bytes(), weight_bytes: self.plan.weight_bytes() }
+        MemoryUse {
+            arena_bytes: self.memory.bytes(),
+            weight_bytes: self.plan.weight_bytes(),
+        }
     }
 }

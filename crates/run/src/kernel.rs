@@ -46,7 +46,7 @@ pub(crate) enum Kernel {
 /// A kernel over floats.
 #[derive(Debug)]
 pub(crate) enum F32Kernel {
-    Conv(nhwc::Conv),
+    Conv(Box<nhwc::Conv>),
     BatchNorm(nhwc::BatchNorm),
     Activate(Fused),
     MaxPool(PoolShape),
@@ -57,7 +57,7 @@ pub(crate) enum F32Kernel {
 /// A kernel over integers of one type.
 #[derive(Debug)]
 pub(crate) enum IntegerKernel {
-    Conv(int8::Conv),
+    Conv(Box<int8::Conv>),
     MaxPool(PoolShape),
     AveragePool(PoolShape),
     GlobalAverage(int8::GlobalAverage),
@@ -70,7 +70,9 @@ impl Kernel {
         let (element, len) = match self {
             Self::F32(F32Kernel::Conv(conv)) => (Element::F32, conv.scratch_len()),
             Self::Integer(IntegerKernel::Conv(conv)) => (Element::I16, conv.scratch_len()),
-            Self::View | Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => return None,
+            Self::View | Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => {
+                return None;
+            }
         };
         (len > 0).then_some((element, len))
     }
@@ -85,7 +87,14 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn run(&self, memory: &mut Memory, x: &Place, scratch: Range<usize>, y: &Place, threads: usize) {
+    pub(crate) fn run(
+        &self,
+        memory: &mut Memory,
+        x: &Place,
+        scratch: Range<usize>,
+        y: &Place,
+        threads: usize,
+    ) {
         use Element::{F32, I8, I16, U8};
         let (from, to) = (x.range.clone(), y.range.clone());
         match (self, x.element, y.element) {
@@ -114,14 +123,24 @@ impl Kernel {
             }
             (Self::Rescale(rescale), I8, U8) => rescale.run(memory.i8.read(from), memory.u8.write(to)),
             (Self::Rescale(rescale), U8, I8) => rescale.run(memory.u8.read(from), memory.i8.write(to)),
-            (Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_), F32 | I8 | U8 | I16, _) => {
+            (
+                Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_),
+                F32 | I8 | U8 | I16,
+                _,
+            ) => {
                 unreachable!("lowering chose the kernel by the types of input and output")
             }
         }
     }
 }
 
-fn quantize<T: Integer>(to: Affine, reals: &Arena<f32>, x: Range<usize>, integers: &mut Arena<T>, y: Range<usize>) {
+fn quantize<T: Integer>(
+    to: Affine,
+    reals: &Arena<f32>,
+    x: Range<usize>,
+    integers: &mut Arena<T>,
+    y: Range<usize>,
+) {
     int8::quantize(to, reals.read(x), integers.write(y));
 }
 

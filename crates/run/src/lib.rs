@@ -13,7 +13,6 @@ mod lower;
 mod memory;
 mod plan;
 
-pub use arena::{Layout, Lifetime, layout};
 pub use backend::{Backend, MemoryUse, Port, Session, View};
 pub use cpu::{Cpu, CpuSession};
 pub use error::{Result, RunError};

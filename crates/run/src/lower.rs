@@ -1,18 +1,25 @@
 //! From nodes to kernels: checks what the kernels take for granted, and packs weights.
 
-use crate::error::Result;
+mod layer;
+
+use crate::error::{Result, RunError};
 use crate::kernel::{F32Kernel, IntegerKernel, Kernel};
 use taper_graph::{
-    Activation, BatchNorm, Conv2d, DType, Graph, GraphError, Node, Op, Padding, Pool2d, PoolKind, Quantization,
-    Tensor, TensorData, TensorId,
+    Activation, BatchNorm, DType, Graph, GraphError, Node, Op, Pool2d, PoolKind, Quantization, Tensor,
+    TensorData, TensorId,
 };
 use taper_kernels::cpu::Isa;
-use taper_kernels::int8::{self, Affine, ConvQuantization, Factors, Integer, Multiplier, real_factor};
-use taper_kernels::nhwc::{self, ConvShape, Fused, PoolShape};
+use taper_kernels::int8::{self, Affine};
+use taper_kernels::nhwc::{self, Fused, PoolShape};
 
 /// The kernel of one node of a verified graph.
 pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Result<Kernel> {
-    let context = Context { graph, node, batch, isa };
+    let context = Context {
+        graph,
+        node,
+        batch,
+        isa,
+    };
     match &node.op {
         Op::Conv2d(conv) => context.conv(conv),
         Op::FullyConnected(dense) => context.fully_connected(dense.activation),
@@ -23,38 +30,31 @@ pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Resul
         Op::Flatten => context.flatten(),
         Op::Softmax(softmax) => context.softmax(softmax.beta),
         Op::Quantize { .. } => context.quantize(),
-        Op::Opaque(_) => Err(context.unsupported("the CPU does not know this operator".to_owned()).into()),
+        Op::Opaque(_) => Err(context.unsupported("the CPU does not know this operator".to_owned())),
     }
 }
 
 /// Scale and zero point of a whole tensor.
-pub(crate) fn affine(graph: &Graph, id: TensorId) -> std::result::Result<Affine, GraphError> {
+pub(crate) fn affine(graph: &Graph, id: TensorId) -> Result<Affine> {
     let tensor = graph.tensor(id);
     let found = match &tensor.quantization {
         Some(Quantization::PerTensor { scale, zero_point }) => {
-            return Ok(Affine { scale: *scale, zero_point: *zero_point });
+            return Ok(Affine {
+                scale: *scale,
+                zero_point: *zero_point,
+            });
         }
         Some(Quantization::PerAxis { .. }) => "one scale per channel",
         None => "none",
     };
     Err(GraphError::InvalidTensor {
         tensor: tensor.name.clone(),
-        message: format!("expected one scale and zero point for the {} values, found {found}", tensor.dtype),
-    })
-}
-
-/// What a layer with weights does, once its shape is known.
-struct Layer {
-    shape: ConvShape,
-    activation: Option<Activation>,
-    kind: LayerKind,
-}
-
-/// The two kinds of layers, which TFLite scales differently.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LayerKind {
-    Convolution,
-    FullyConnected,
+        message: format!(
+            "expected one scale and zero point for the {} values, found {found}",
+            tensor.dtype
+        ),
+    }
+    .into())
 }
 
 struct Context<'a> {
@@ -65,112 +65,6 @@ struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn conv(&self, conv: &Conv2d) -> Result<Kernel> {
-        let [batch, in_h, in_w, in_c] = self.sizes(self.x())?;
-        let [_, out_h, out_w, out_c] = self.sizes(self.y())?;
-        let [_, kernel_h, kernel_w, _] = self.sizes(self.node.inputs[1])?;
-        let Padding { top, bottom, left, right } = conv.padding;
-        let padded = [in_h + top + bottom, in_w + left + right, in_c, batch];
-        if padded.iter().try_fold(size_of::<f32>(), |bytes, &size| bytes.checked_mul(size)).is_none() {
-            return Err(self.unsupported(format!("the padded input {padded:?} is larger than memory")).into());
-        }
-        self.layer(Layer {
-            shape: ConvShape {
-                batch,
-                input: [in_h, in_w, in_c],
-                output: [out_h, out_w, out_c],
-                kernel: [kernel_h, kernel_w],
-                stride: conv.stride,
-                dilation: conv.dilation,
-                padding: [top, left],
-            },
-            activation: conv.activation,
-            kind: LayerKind::Convolution,
-        })
-    }
-
-    fn fully_connected(&self, activation: Option<Activation>) -> Result<Kernel> {
-        let [batch, inputs] = self.sizes(self.x())?;
-        let [_, outputs] = self.sizes(self.y())?;
-        let shape = ConvShape::fully_connected(batch, inputs, outputs);
-        self.layer(Layer { shape, activation, kind: LayerKind::FullyConnected })
-    }
-
-    fn layer(&self, layer: Layer) -> Result<Kernel> {
-        match self.tensor(self.x()).dtype {
-            DType::F32 => {
-                let weights = self.floats(1)?;
-                let bias = (self.node.inputs.len() > 2).then(|| self.floats(2)).transpose()?;
-                let conv = nhwc::Conv::new(self.isa, layer.shape, weights, bias, fused(layer.activation));
-                Ok(Kernel::F32(F32Kernel::Conv(conv)))
-            }
-            DType::I8 => {
-                let TensorData::I8(weights) = self.constant(1)? else { return Err(self.wrong_data(1, "i8")) };
-                self.integer_layer::<i8, i8>(&layer, weights)
-            }
-            DType::U8 => {
-                let TensorData::U8(weights) = self.constant(1)? else { return Err(self.wrong_data(1, "u8")) };
-                self.integer_layer::<u8, u8>(&layer, weights)
-            }
-            dtype @ (DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
-        }
-    }
-
-    fn integer_layer<T: Integer, W: Integer>(&self, layer: &Layer, weights: &[W]) -> Result<Kernel> {
-        let (input, output) = (affine(self.graph, self.x())?, affine(self.graph, self.y())?);
-        let (scales, weights_zero) = self.weight_scales(layer)?;
-        if W::MIN < 0 && weights_zero != 0 {
-            return Err(self.unsupported(format!("expected i8 weights with zero point 0, found {weights_zero}")).into());
-        }
-        let bias = match self.node.inputs.get(2) {
-            None => None,
-            Some(_) => match self.constant(2)? {
-                TensorData::I32(bias) => Some(&bias[..]),
-                TensorData::F32(_) | TensorData::I8(_) | TensorData::U8(_) | TensorData::I16(_) | TensorData::I64(_) => {
-                    return Err(self.wrong_data(2, "i32"));
-                }
-            },
-        };
-        let scales = scales.iter().copied().cycle().take(layer.shape.output[2]);
-        let fixed = |multiplier: fn(f32, f32, f32) -> Multiplier| {
-            Factors::Fixed(scales.clone().map(|scale| multiplier(input.scale, scale, output.scale)).collect())
-        };
-        let factors = match layer.kind {
-            LayerKind::Convolution if W::MIN < 0 => fixed(Multiplier::of_layer),
-            LayerKind::Convolution => fixed(Multiplier::of_layer_f32),
-            LayerKind::FullyConnected => {
-                Factors::Real(scales.map(|scale| real_factor(input.scale, scale, output.scale)).collect())
-            }
-        };
-        let quantization = ConvQuantization {
-            input_zero: input.zero_point,
-            weights_zero,
-            output_zero: output.zero_point,
-            factors,
-            range: output.range::<T>(fused(layer.activation)),
-        };
-        let conv = int8::Conv::new(self.isa, layer.shape, &quantization, weights, bias);
-        Ok(Kernel::Integer(IntegerKernel::Conv(conv)))
-    }
-
-    /// The weights' scales (one, or one per output channel) and their zero point.
-    fn weight_scales(&self, layer: &Layer) -> Result<(Vec<f32>, i32)> {
-        let weights = self.tensor(self.node.inputs[1]);
-        match &weights.quantization {
-            Some(Quantization::PerTensor { scale, zero_point }) => Ok((vec![*scale], *zero_point)),
-            Some(Quantization::PerAxis { axis: 0, scales }) if scales.len() == layer.shape.output[2] => {
-                if weights.dtype == DType::U8 {
-                    return Err(self.unsupported("expected one scale for all u8 weights".to_owned()).into());
-                }
-                Ok((scales.clone(), 0))
-            }
-            Some(Quantization::PerAxis { axis, .. }) => {
-                Err(self.unsupported(format!("expected scales along axis 0 of the weights, found axis {axis}")).into())
-            }
-            None => Err(self.invalid(format!("expected quantized weights, found none for `{}`", weights.name)).into()),
-        }
-    }
-
     fn batch_norm(&self, norm: &BatchNorm) -> Result<Kernel> {
         match self.tensor(self.x()).dtype {
             DType::F32 => Ok(Kernel::F32(F32Kernel::BatchNorm(nhwc::BatchNorm::new(
@@ -180,7 +74,9 @@ impl<'a> Context<'a> {
                 self.floats(4)?,
                 norm.epsilon,
             )))),
-            dtype @ (DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
+            dtype @ (DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64) => {
+                Err(self.unsupported_dtype(dtype))
+            }
         }
     }
 
@@ -234,9 +130,7 @@ impl<'a> Context<'a> {
         let shape = PoolShape::global(batch, image);
         match kind {
             PoolKind::Max => self.window_pool(kind, shape),
-            PoolKind::Average => {
-                self.by_dtype(|| Ok(Kernel::F32(F32Kernel::AveragePool(shape))), mean, mean)
-            }
+            PoolKind::Average => self.by_dtype(|| Ok(Kernel::F32(F32Kernel::AveragePool(shape))), mean, mean),
         }
     }
 
@@ -255,11 +149,13 @@ impl<'a> Context<'a> {
                 return Err(self.unsupported(format!(
                     "expected an output of scale {} and zero point {}, found {} and {}",
                     expected.scale, expected.zero_point, y.scale, y.zero_point
-                ))
-                .into());
+                )));
             }
             let softmax = int8::Softmax::new(channels, x.scale, beta).ok_or_else(|| {
-                self.unsupported(format!("beta {beta} and scale {} are too small for integers", x.scale))
+                self.unsupported(format!(
+                    "beta {beta} and scale {} are too small for integers",
+                    x.scale
+                ))
             })?;
             Ok(Kernel::Integer(IntegerKernel::Softmax(softmax)))
         };
@@ -279,9 +175,15 @@ impl<'a> Context<'a> {
         };
         match self.tensor(self.y()).dtype {
             DType::I8 | DType::U8 => {}
-            dtype @ (DType::F32 | DType::I16 | DType::I32 | DType::I64) => return Err(self.unsupported_dtype(dtype)),
+            dtype @ (DType::F32 | DType::I16 | DType::I32 | DType::I64) => {
+                return Err(self.unsupported_dtype(dtype));
+            }
         }
-        self.by_dtype(|| Ok(Kernel::Quantize(output)), |x, _| requantize(x), |x, _| requantize(x))
+        self.by_dtype(
+            || Ok(Kernel::Quantize(output)),
+            |x, _| requantize(x),
+            |x, _| requantize(x),
+        )
     }
 
     /// Chooses by the input's type; integers with the quantization of input and output.
@@ -291,11 +193,12 @@ impl<'a> Context<'a> {
         signed: impl FnOnce(Affine, Affine) -> Result<Kernel>,
         unsigned: impl FnOnce(Affine, Affine) -> Result<Kernel>,
     ) -> Result<Kernel> {
-        let quantization = || Ok::<_, GraphError>((affine(self.graph, self.x())?, affine(self.graph, self.y())?));
+        let quantization =
+            || Ok::<_, RunError>((affine(self.graph, self.x())?, affine(self.graph, self.y())?));
         match self.tensor(self.x()).dtype {
             DType::F32 => float(),
-            DType::I8 => quantization().map_err(Into::into).and_then(|(x, y)| signed(x, y)),
-            DType::U8 => quantization().map_err(Into::into).and_then(|(x, y)| unsigned(x, y)),
+            DType::I8 => quantization().and_then(|(x, y)| signed(x, y)),
+            DType::U8 => quantization().and_then(|(x, y)| unsigned(x, y)),
             dtype @ (DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
         }
     }
@@ -304,9 +207,9 @@ impl<'a> Context<'a> {
         if x == y {
             return Ok(());
         }
-        Err(self
-            .unsupported(format!("expected the same quantization of input and output, found {x:?} and {y:?}"))
-            .into())
+        Err(self.unsupported(format!(
+            "expected the same quantization of input and output, found {x:?} and {y:?}"
+        )))
     }
 
     fn x(&self) -> TensorId {
@@ -324,40 +227,50 @@ impl<'a> Context<'a> {
     fn sizes<const RANK: usize>(&self, id: TensorId) -> Result<[usize; RANK]> {
         let tensor = self.tensor(id);
         let sizes = tensor.shape.with_batch(self.batch).try_into();
-        Ok(sizes.map_err(|_| self.invalid(format!("expected `{}` of rank {RANK}", tensor.name)))?)
+        sizes.map_err(|_| self.invalid(format!("expected `{}` of rank {RANK}", tensor.name)))
     }
 
     fn constant(&self, position: usize) -> Result<&'a TensorData> {
         let tensor = self.tensor(self.node.inputs[position]);
-        Ok(tensor.data.as_ref().ok_or_else(|| {
-            self.unsupported(format!("expected a constant as input {position}, found `{}`", tensor.name))
-        })?)
+        tensor.data.as_ref().ok_or_else(|| {
+            self.unsupported(format!(
+                "expected a constant as input {position}, found `{}`",
+                tensor.name
+            ))
+        })
     }
 
     fn floats(&self, position: usize) -> Result<&'a [f32]> {
         match self.constant(position)? {
             TensorData::F32(values) => Ok(values),
-            TensorData::I8(_) | TensorData::U8(_) | TensorData::I16(_) | TensorData::I32(_) | TensorData::I64(_) => {
-                Err(self.wrong_data(position, "f32"))
-            }
+            TensorData::I8(_)
+            | TensorData::U8(_)
+            | TensorData::I16(_)
+            | TensorData::I32(_)
+            | TensorData::I64(_) => Err(self.wrong_data(position, "f32")),
         }
     }
 
-    fn wrong_data(&self, position: usize, expected: &str) -> crate::RunError {
+    fn wrong_data(&self, position: usize, expected: &str) -> RunError {
         let tensor = self.tensor(self.node.inputs[position]);
-        self.unsupported(format!("expected {expected} in `{}`, found {}", tensor.name, tensor.dtype)).into()
+        self.unsupported(format!(
+            "expected {expected} in `{}`, found {}",
+            tensor.name, tensor.dtype
+        ))
     }
 
-    fn unsupported_dtype(&self, dtype: DType) -> crate::RunError {
-        self.unsupported(format!("the CPU does not run it over {dtype}")).into()
+    fn unsupported_dtype(&self, dtype: DType) -> RunError {
+        self.unsupported(format!("the CPU does not run it over {dtype}"))
     }
 
-    fn unsupported(&self, message: String) -> GraphError {
-        GraphError::UnsupportedNode { node: self.node.name.clone(), op: self.node.op.name().to_owned(), message }
+    fn unsupported(&self, message: String) -> RunError {
+        let (node, op) = (self.node.name.clone(), self.node.op.name().to_owned());
+        GraphError::UnsupportedNode { node, op, message }.into()
     }
 
-    fn invalid(&self, message: String) -> GraphError {
-        GraphError::InvalidNode { node: self.node.name.clone(), op: self.node.op.name().to_owned(), message }
+    fn invalid(&self, message: String) -> RunError {
+        let (node, op) = (self.node.name.clone(), self.node.op.name().to_owned());
+        GraphError::InvalidNode { node, op, message }.into()
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn write(builder: &mut Builder, tensor: &Tensor, buffer: u32) -> Resu
         ));
     }
     if tensor.shape.sizes().is_none() {
-        // An open batch is a batch of 1 with −1 in its signature. The Edge TPU's compiler takes such files.
+        // An open batch is a batch of 1 with −1 in its signature. The Edge TPU's compiler has
+        // taken such files: LibrEdgeTPU's `dense_1024` is one.
         let signature: Vec<i32> = tensor
             .shape
             .dims()

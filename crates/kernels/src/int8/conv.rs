@@ -9,6 +9,7 @@ use super::{ConvQuantization, Integer};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::nhwc::ConvShape;
 use crate::nhwc::geometry::{Aligned, Lowered};
+use crate::nhwc::positions_per_tile;
 
 /// Multiply–accumulates below which a second thread costs more than it saves.
 const MACS_PER_THREAD: usize = 1 << 19;
@@ -105,7 +106,8 @@ impl Conv {
         assert_eq!(y.len(), shape.output_len(), "output length");
         let (padded, rest) = scratch.split_at_mut(self.lowered.padded_len());
         rest.fill(0);
-        self.lowered.pad(x, padded, 0, |value| (value.widen() - self.input_zero) as i16);
+        self.lowered
+            .pad(x, padded, 0, |value| (value.widen() - self.input_zero) as i16);
         let x = &*scratch;
         let rows = shape.batch * shape.output[0];
         let parts = threads.min(rows).min(shape.macs() / MACS_PER_THREAD).max(1);
@@ -137,7 +139,10 @@ impl Conv {
             }
         }
         for lane in lanes {
-            *lane = lane.saturating_add(self.output_zero).max(self.range[0]).min(self.range[1]);
+            *lane = lane
+                .saturating_add(self.output_zero)
+                .max(self.range[0])
+                .min(self.range[1]);
         }
     }
 
@@ -145,12 +150,40 @@ impl Conv {
     fn rows<T: Integer>(&self, x: &[i16], y: &mut [T], first: usize) {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(dot) => Rows { dot, conv: self, x, y, first }.run(),
+            Isa::Avx512(dot) => Rows {
+                dot,
+                conv: self,
+                x,
+                y,
+                first,
+            }
+            .run(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2Fma(dot) => Rows { dot, conv: self, x, y, first }.run(),
+            Isa::Avx2Fma(dot) => Rows {
+                dot,
+                conv: self,
+                x,
+                y,
+                first,
+            }
+            .run(),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(dot) => Rows { dot, conv: self, x, y, first }.run(),
-            Isa::Portable(dot) => Rows { dot, conv: self, x, y, first }.run(),
+            Isa::Neon(dot) => Rows {
+                dot,
+                conv: self,
+                x,
+                y,
+                first,
+            }
+            .run(),
+            Isa::Portable(dot) => Rows {
+                dot,
+                conv: self,
+                x,
+                y,
+                first,
+            }
+            .run(),
         }
     }
 }
@@ -177,7 +210,7 @@ impl<D: Dot, T: Integer> Rows<'_, D, T> {
         let mut block = 0;
         while block < blocks {
             block += match blocks - block {
-                4.. if D::ACCUMULATORS >= 16 => self.blocks::<4>(block),
+                4.. if D::REGISTERS >= 16 => self.blocks::<4>(block),
                 2.. => self.blocks::<2>(block),
                 _ => self.blocks::<1>(block),
             };
@@ -189,15 +222,16 @@ impl<D: Dot, T: Integer> Rows<'_, D, T> {
         let lowered = &self.conv.lowered;
         let row_len = lowered.shape.output[1] * lowered.shape.output[2];
         let end = self.y.len() / row_len * lowered.positions;
-        let most = (D::ACCUMULATORS / B).max(1);
+        let most = positions_per_tile::<D>(B);
         let mut position = 0;
         while position < end {
             let left = end - position;
             position += match left.div_ceil(left.div_ceil(most)) {
-                8.. if 8 * B <= D::ACCUMULATORS => self.tile::<B, 8>(block, position),
-                5.. if 5 * B <= D::ACCUMULATORS => self.tile::<B, 5>(block, position),
-                3.. => self.tile::<B, 3>(block, position),
-                2 => self.tile::<B, 2>(block, position),
+                8.. if most >= 8 => self.tile::<B, 8>(block, position),
+                6.. if most >= 6 => self.tile::<B, 6>(block, position),
+                4.. if most >= 4 => self.tile::<B, 4>(block, position),
+                3.. if most >= 3 => self.tile::<B, 3>(block, position),
+                2.. => self.tile::<B, 2>(block, position),
                 _ => self.tile::<B, 1>(block, position),
             };
         }
@@ -209,14 +243,27 @@ impl<D: Dot, T: Integer> Rows<'_, D, T> {
         let lowered = &self.conv.lowered;
         let mut bases = [0; P];
         for (position, base) in (start..).zip(&mut bases) {
-            *base = lowered.base(self.first + position / lowered.positions, position % lowered.positions);
+            *base = lowered.base(
+                self.first + position / lowered.positions,
+                position % lowered.positions,
+            );
         }
         let mut lanes = [[[0; LANES]; B]; P];
         let (dot, conv, x) = (self.dot, self.conv, self.x);
-        dot.vectorize(Tile { dot, conv, x, block, bases, lanes: &mut lanes });
+        dot.vectorize(Tile {
+            dot,
+            conv,
+            x,
+            block,
+            bases,
+            lanes: &mut lanes,
+        });
         let [_, out_w, outputs] = lowered.shape.output;
         for (position, lanes) in (start..).zip(lanes) {
-            let (row, column) = (position / lowered.positions, position % lowered.positions * lowered.fold);
+            let (row, column) = (
+                position / lowered.positions,
+                position % lowered.positions * lowered.fold,
+            );
             let pixels = lowered.fold.min(out_w - column);
             let y = &mut self.y[(row * out_w + column) * outputs..][..pixels * outputs];
             for (y, lanes) in y.chunks_mut(LANES).skip(block).zip(lanes) {

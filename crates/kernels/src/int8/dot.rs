@@ -1,6 +1,9 @@
 //! Dot products of pairs of i16 over 16 lanes of i32 sums.
 
-#![allow(unsafe_code, reason = "vendor intrinsics need it; each value's existence proves that the CPU has them")]
+#![allow(
+    unsafe_code,
+    reason = "vendor intrinsics need it; each value's existence proves that the CPU has them"
+)]
 
 use crate::cpu::{LANES, Portable, Simd};
 
@@ -67,7 +70,9 @@ impl Dot for Portable {
     fn dot(self, mut sums: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             let (a, b) = (unpacked(a), unpacked(b));
-            *sum = sum.wrapping_add(a[0].wrapping_mul(b[0])).wrapping_add(a[1].wrapping_mul(b[1]));
+            *sum = sum
+                .wrapping_add(a[0].wrapping_mul(b[0]))
+                .wrapping_add(a[1].wrapping_mul(b[1]));
         }
         sums
     }
@@ -120,7 +125,12 @@ mod x86 {
         fn sums(self, from: &[i32; LANES]) -> Self::Integers {
             let from = from.as_ptr();
             // SAFETY: the reference covers 64 bytes, and `self` proves the instructions.
-            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(LANES / 2).cast())] }
+            unsafe {
+                [
+                    _mm256_loadu_si256(from.cast()),
+                    _mm256_loadu_si256(from.add(LANES / 2).cast()),
+                ]
+            }
         }
 
         #[inline(always)]
@@ -137,7 +147,12 @@ mod x86 {
         fn pairs(self, from: &Pairs) -> Self::Integers {
             let from = from.as_ptr();
             // SAFETY: the reference covers 64 bytes, and `self` proves the instructions.
-            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(LANES / 2).cast())] }
+            unsafe {
+                [
+                    _mm256_loadu_si256(from.cast()),
+                    _mm256_loadu_si256(from.add(LANES / 2).cast()),
+                ]
+            }
         }
 
         #[inline(always)]
@@ -172,7 +187,14 @@ mod neon {
         fn sums(self, from: &[i32; LANES]) -> Self::Integers {
             let from = from.as_ptr();
             // SAFETY: the reference covers 16 i32, and `self` proves the instructions.
-            unsafe { [vld1q_s32(from), vld1q_s32(from.add(4)), vld1q_s32(from.add(8)), vld1q_s32(from.add(12))] }
+            unsafe {
+                [
+                    vld1q_s32(from),
+                    vld1q_s32(from.add(4)),
+                    vld1q_s32(from.add(8)),
+                    vld1q_s32(from.add(12)),
+                ]
+            }
         }
 
         #[inline(always)]

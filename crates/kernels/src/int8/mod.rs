@@ -3,7 +3,7 @@
 //! An activation is `i8` or `u8` with one [`Affine`] quantization; weights have zero point 0 (`i8`) or one for the
 //! whole tensor (`u8`); sums and biases are `i32`. The arithmetic is that of TFLite's reference kernels
 //! (`tflite/kernels/internal/reference`): convolutions round twice in fixed point, fully connected layers once in f64
-//! (see [`Factors`]). [`reference`] defines convolution; [`Conv`] equals it.
+//! (see [`Factors`]). [`mod@reference`] defines convolution; [`Conv`] equals it.
 
 pub mod reference;
 

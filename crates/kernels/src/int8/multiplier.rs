@@ -35,7 +35,7 @@ pub fn real_factor(input: f32, weights: f32, output: f32) -> f64 {
 /// A real factor `multiplier · 2^(shift − 31)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Multiplier {
-    /// 0, or in `2^30 .. 2^31`.
+    /// 0, or in `2^29 .. 2^31`.
     multiplier: i32,
     /// Powers of two to the left; negative to the right, −31 at least.
     shift: i32,
@@ -87,7 +87,10 @@ impl Multiplier {
         let count = count.max(1) as u64;
         let shift = (63 - count.leading_zeros() as i32).min(32).min(31 + self.shift);
         let multiplier = (i64::from(self.multiplier) << shift) / count as i64;
-        Self { multiplier: multiplier as i32, shift: self.shift - shift }
+        Self {
+            multiplier: multiplier as i32,
+            shift: self.shift - shift,
+        }
     }
 
     /// `x` times the factor, rounded twice as TFLite's `MultiplyByQuantizedMultiplier` does: to the nearest at the
@@ -105,19 +108,17 @@ impl Multiplier {
     }
 }
 
-/// The high half of `2 · a · b`, rounded to the nearest, ties up; saturated where both are `i32::MIN`.
+/// The high half of `2 · a · b`, rounded to the nearest, ties up. Not both are `i32::MIN`, whose product has no i32:
+/// multipliers and fixed-point constants never are.
 #[inline(always)]
 pub(super) fn high_mul(a: i32, b: i32) -> i32 {
-    if a == i32::MIN && b == i32::MIN {
-        return i32::MAX;
-    }
     ((i64::from(a) * i64::from(b) + (1 << 30)) >> 31) as i32
 }
 
 /// `x / 2^exponent` rounded to the nearest, ties away from zero; `exponent` in `0..=31`.
 #[inline(always)]
 pub(super) fn round_shift(x: i32, exponent: i32) -> i32 {
-    let mask = ((1i64 << exponent) - 1) as i32;
+    let mask = ((1u32 << exponent) - 1) as i32;
     let threshold = (mask >> 1) + i32::from(x < 0);
     (x >> exponent) + i32::from((x & mask) > threshold)
 }

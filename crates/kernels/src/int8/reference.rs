@@ -26,9 +26,10 @@ pub fn conv<T: Integer, W: Integer>(
             for kx in 0..kernel_w {
                 let in_y = out_y * shape.stride[0] + ky * shape.dilation[0];
                 let in_x = out_x * shape.stride[1] + kx * shape.dilation[1];
-                let (Some(in_y), Some(in_x)) =
-                    (in_y.checked_sub(shape.padding[0]), in_x.checked_sub(shape.padding[1]))
-                else {
+                let (Some(in_y), Some(in_x)) = (
+                    in_y.checked_sub(shape.padding[0]),
+                    in_x.checked_sub(shape.padding[1]),
+                ) else {
                     continue;
                 };
                 if in_y >= in_h || in_x >= in_w {
@@ -37,13 +38,16 @@ pub fn conv<T: Integer, W: Integer>(
                 for channel in 0..channels {
                     let value = x[((image * in_h + in_y) * in_w + in_x) * channels + channel];
                     let weight = weights[((output * kernel_h + ky) * kernel_w + kx) * channels + channel];
-                    let product =
-                        (value.widen() - quantization.input_zero) * (weight.widen() - quantization.weights_zero);
+                    let product = (value.widen() - quantization.input_zero)
+                        * (weight.widen() - quantization.weights_zero);
                     sum = sum.wrapping_add(product);
                 }
             }
         }
-        let scaled = quantization.factors.apply(output, sum).saturating_add(quantization.output_zero);
+        let scaled = quantization
+            .factors
+            .apply(output, sum)
+            .saturating_add(quantization.output_zero);
         *y = T::saturate(scaled.max(quantization.range[0]).min(quantization.range[1]));
     }
 }

@@ -28,18 +28,31 @@ impl Conv {
             packed[block * depth + element].0[lane] = weights[weight];
         });
         let bias_of = |block: usize, lane: usize| {
-            lowered.channel(block, lane).and_then(|channel| bias.map(|bias| bias[channel])).unwrap_or(0.0)
+            lowered
+                .channel(block, lane)
+                .and_then(|channel| bias.map(|bias| bias[channel]))
+                .unwrap_or(0.0)
         };
         let bias = (0..lowered.blocks())
             .map(|block| std::array::from_fn(|lane| bias_of(block, lane)))
             .collect();
-        Self { isa, lowered, weights: packed, bias, fused }
+        Self {
+            isa,
+            lowered,
+            weights: packed,
+            bias,
+            fused,
+        }
     }
 
     /// Elements of scratch that [`Conv::run`] needs: the padded input, unless it can be read in place.
     #[must_use]
     pub fn scratch_len(&self) -> usize {
-        if self.lowered.in_place { 0 } else { self.lowered.padded_len() }
+        if self.lowered.in_place {
+            0
+        } else {
+            self.lowered.padded_len()
+        }
     }
 
     /// Bytes of the packed weights and the bias.
@@ -68,17 +81,34 @@ impl Conv {
         let rows = shape.batch * shape.output[0];
         let parts = threads.min(rows).min(shape.macs() / MACS_PER_THREAD).max(1);
         if parts == 1 {
-            return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
+            return self.isa.dispatch(Rows {
+                conv: self,
+                x,
+                y,
+                first: 0,
+            });
         }
         let rows_per_part = rows.div_ceil(parts);
         let row_len = shape.output[1] * shape.output[2];
         rayon::scope(|scope| {
             for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
-                let rows = Rows { conv: self, x, y, first: part * rows_per_part };
+                let rows = Rows {
+                    conv: self,
+                    x,
+                    y,
+                    first: part * rows_per_part,
+                };
                 scope.spawn(move |_| self.isa.dispatch(rows));
             }
         });
     }
+}
+
+/// How many positions a tile takes so that its sums stay in registers, beside the weights of its blocks and one
+/// input.
+#[inline(always)]
+pub(crate) fn positions_per_tile<S: Simd>(blocks: usize) -> usize {
+    ((S::REGISTERS - 1 - blocks) / blocks).max(1)
 }
 
 /// Some whole output rows of a convolution.
@@ -98,7 +128,7 @@ impl WithSimd for Rows<'_> {
         let mut block = 0;
         while block < blocks {
             match blocks - block {
-                4.. if S::ACCUMULATORS >= 16 => {
+                4.. if S::REGISTERS >= 16 => {
                     self.blocks::<S, 4>(simd, block);
                     block += 4;
                 }
@@ -122,19 +152,19 @@ impl Rows<'_> {
         let lowered = &self.conv.lowered;
         let row_len = lowered.shape.output[1] * lowered.shape.output[2];
         let end = self.y.len() / row_len * lowered.positions;
-        let most = (S::ACCUMULATORS / B).max(1);
+        let most = positions_per_tile::<S>(B);
         let mut position = 0;
         while position < end {
             let left = end - position;
             let size = left.div_ceil(left.div_ceil(most));
             position += match size {
-                12.. if 12 * B <= S::ACCUMULATORS => self.tile::<S, B, 12>(simd, block, position),
-                8.. if 8 * B <= S::ACCUMULATORS => self.tile::<S, B, 8>(simd, block, position),
-                6.. if 6 * B <= S::ACCUMULATORS => self.tile::<S, B, 6>(simd, block, position),
-                5.. if 5 * B <= S::ACCUMULATORS => self.tile::<S, B, 5>(simd, block, position),
-                4.. if 4 * B <= S::ACCUMULATORS => self.tile::<S, B, 4>(simd, block, position),
-                3.. => self.tile::<S, B, 3>(simd, block, position),
-                2 => self.tile::<S, B, 2>(simd, block, position),
+                12.. if most >= 12 => self.tile::<S, B, 12>(simd, block, position),
+                8.. if most >= 8 => self.tile::<S, B, 8>(simd, block, position),
+                6.. if most >= 6 => self.tile::<S, B, 6>(simd, block, position),
+                5.. if most >= 5 => self.tile::<S, B, 5>(simd, block, position),
+                4.. if most >= 4 => self.tile::<S, B, 4>(simd, block, position),
+                3.. if most >= 3 => self.tile::<S, B, 3>(simd, block, position),
+                2.. => self.tile::<S, B, 2>(simd, block, position),
                 _ => self.tile::<S, B, 1>(simd, block, position),
             };
         }
@@ -142,14 +172,22 @@ impl Rows<'_> {
 
     /// `T` positions from `start` on for `B` blocks of output channels; returns `T`.
     #[inline(always)]
-    fn tile<S: Simd, const B: usize, const T: usize>(&mut self, simd: S, block: usize, start: usize) -> usize {
+    fn tile<S: Simd, const B: usize, const T: usize>(
+        &mut self,
+        simd: S,
+        block: usize,
+        start: usize,
+    ) -> usize {
         let conv = self.conv;
         let lowered = &conv.lowered;
         let depth = lowered.depth();
         let mut bases = [0; T];
         for (tile, base) in bases.iter_mut().enumerate() {
             let position = start + tile;
-            *base = lowered.base(self.first + position / lowered.positions, position % lowered.positions);
+            *base = lowered.base(
+                self.first + position / lowered.positions,
+                position % lowered.positions,
+            );
         }
         let mut sums = [[simd.zero(); B]; T];
         for sums in &mut sums {
@@ -189,14 +227,22 @@ impl Rows<'_> {
 
     /// Writes the outputs of one position, as many as it has.
     #[inline(always)]
-    fn store<S: Simd, const B: usize>(&mut self, simd: S, block: usize, position: usize, sums: [S::Vector; B]) {
+    fn store<S: Simd, const B: usize>(
+        &mut self,
+        simd: S,
+        block: usize,
+        position: usize,
+        sums: [S::Vector; B],
+    ) {
         let lowered = &self.conv.lowered;
         let [_, out_w, outputs] = lowered.shape.output;
         let (row, position) = (position / lowered.positions, position % lowered.positions);
         let column = position * lowered.fold;
         let pixels = lowered.fold.min(out_w - column);
         let y = &mut self.y[(row * out_w + column) * outputs..][..pixels * outputs];
-        let Some(mut y) = y.get_mut(block * LANES..) else { return };
+        let Some(mut y) = y.get_mut(block * LANES..) else {
+            return;
+        };
         for sum in sums {
             let sum = match self.conv.fused {
                 Fused::Identity => sum,

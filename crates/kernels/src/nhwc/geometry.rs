@@ -69,7 +69,8 @@ impl ConvShape {
     /// Multiply–accumulates, those over padding included.
     #[must_use]
     pub fn macs(&self) -> usize {
-        self.output_len().saturating_mul(self.weights_len() / self.output[2])
+        self.output_len()
+            .saturating_mul(self.weights_len() / self.output[2])
     }
 }
 
@@ -94,14 +95,23 @@ impl PoolShape {
     /// The shape of a pooling over the whole of each image.
     #[must_use]
     pub fn global(batch: usize, input: [usize; 3]) -> Self {
-        Self { batch, input, output: [1, 1], window: [input[0], input[1]], stride: [1, 1], padding: [0, 0] }
+        Self {
+            batch,
+            input,
+            output: [1, 1],
+            window: [input[0], input[1]],
+            stride: [1, 1],
+            padding: [0, 0],
+        }
     }
 
     /// The input rows or columns that output position `position` sees along `axis`.
     #[must_use]
     pub fn span(&self, axis: usize, position: usize) -> Range<usize> {
         let start = position * self.stride[axis];
-        let end = (start + self.window[axis]).saturating_sub(self.padding[axis]).min(self.input[axis]);
+        let end = (start + self.window[axis])
+            .saturating_sub(self.padding[axis])
+            .min(self.input[axis]);
         start.saturating_sub(self.padding[axis]).min(end)..end
     }
 
@@ -140,9 +150,9 @@ impl Window {
     /// Positions of the window's pixels in the batch, row-major.
     #[inline(always)]
     pub fn pixels(&self) -> impl Iterator<Item = usize> {
-        self.rows.clone().flat_map(move |y| {
-            self.columns.clone().map(move |x| self.first + y * self.width + x)
-        })
+        self.rows
+            .clone()
+            .flat_map(move |y| self.columns.clone().map(move |x| self.first + y * self.width + x))
     }
 
     /// Number of pixels.
@@ -218,10 +228,22 @@ impl Lowered {
         for row in &rows {
             for run in columns.chunk_by(|left, right| left + 1 == *right) {
                 let offset = (row * shape.dilation[0] * padded[1] + run[0]) * channels;
-                runs.push(Run { offset, len: run.len() * channels });
+                runs.push(Run {
+                    offset,
+                    len: run.len() * channels,
+                });
             }
         }
-        Self { shape, fold, positions, padded, in_place, runs, rows, columns }
+        Self {
+            shape,
+            fold,
+            positions,
+            padded,
+            in_place,
+            runs,
+            rows,
+            columns,
+        }
     }
 
     /// Elements of the buffer that positions read.
@@ -281,7 +303,8 @@ impl Lowered {
     fn tap(&self, pixel: usize, column: usize) -> Option<usize> {
         let offset = column.checked_sub(pixel * self.shape.stride[1])?;
         let dilation = self.shape.dilation[1];
-        (offset.is_multiple_of(dilation) && offset / dilation < self.shape.kernel[1]).then(|| offset / dilation)
+        (offset.is_multiple_of(dilation) && offset / dilation < self.shape.kernel[1])
+            .then(|| offset / dilation)
     }
 
     /// Copies the input into `padded`, which has [`Lowered::padded_len`] elements.
@@ -290,7 +313,10 @@ impl Lowered {
         let [padded_h, padded_w] = self.padded;
         let [top, left] = self.shape.padding;
         let kept = in_w.min(padded_w.saturating_sub(left)) * channels;
-        for (image, padded) in padded.chunks_exact_mut(padded_h * padded_w * channels).enumerate() {
+        for (image, padded) in padded
+            .chunks_exact_mut(padded_h * padded_w * channels)
+            .enumerate()
+        {
             for (y, row) in padded.chunks_exact_mut(padded_w * channels).enumerate() {
                 let Some(source) = y.checked_sub(top).filter(|&y| y < in_h) else {
                     row.fill(zero);
@@ -312,7 +338,9 @@ impl Lowered {
 /// The column offsets, ascending, with which positions of `fold` pixels see the image.
 fn live_columns(shape: &ConvShape, fold: usize) -> Vec<usize> {
     let mut columns: Vec<usize> = (0..fold)
-        .flat_map(|pixel| (0..shape.kernel[1]).map(move |tap| pixel * shape.stride[1] + tap * shape.dilation[1]))
+        .flat_map(|pixel| {
+            (0..shape.kernel[1]).map(move |tap| pixel * shape.stride[1] + tap * shape.dilation[1])
+        })
         .filter(|&offset| touches(shape, 1, offset, (shape.output[1].div_ceil(fold), fold)))
         .collect();
     columns.sort_unstable();

@@ -2,7 +2,7 @@
 //!
 //! Convolution and fully connected layers are one kernel: [`Conv`] keeps 16 output channels in the vector lanes and
 //! several pixels in registers. Layers narrower than the lanes put several neighbouring pixels side by side in one
-//! vector (see [`geometry`]). Every kernel stands beside a plain loop in [`reference`] that defines its result.
+//! vector (see [`geometry`]). Every kernel stands beside a plain loop in [`mod@reference`] that defines its result.
 
 pub mod geometry;
 pub mod reference;
@@ -15,6 +15,7 @@ mod pool;
 pub(crate) mod tests;
 
 pub use conv::Conv;
+pub(crate) use conv::positions_per_tile;
 pub use elementwise::{BatchNorm, activate, softmax};
 pub use geometry::{ConvShape, PoolShape, Window};
 pub use pool::{average_pool, max_pool};
@@ -37,7 +38,13 @@ impl Fused {
     pub fn apply(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,
-            Self::Relu => if 0.0 > x { 0.0 } else { x },
+            Self::Relu => {
+                if 0.0 > x {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Self::Relu6 => {
                 let x = if 0.0 > x { 0.0 } else { x };
                 if 6.0 < x { 6.0 } else { x }

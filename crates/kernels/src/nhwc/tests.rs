@@ -18,23 +18,36 @@ pub(crate) fn conv_shapes() -> impl Strategy<Value = ConvShape> {
         pair(0..=3),
         pair(0..=3),
     )
-        .prop_filter_map("kernel fits", |(batch, image, (inputs, outputs), kernel, stride, dilation, before, after)| {
-            let mut output = [0, 0, outputs];
-            for axis in 0..2 {
-                let extent = (kernel[axis] - 1) * dilation[axis] + 1;
-                let padded = before[axis] + image[axis] + after[axis];
-                output[axis] = padded.checked_sub(extent)? / stride[axis] + 1;
-            }
-            let input = [image[0], image[1], inputs];
-            Some(ConvShape { batch, input, output, kernel, stride, dilation, padding: before })
-        })
+        .prop_filter_map(
+            "kernel fits",
+            |(batch, image, (inputs, outputs), kernel, stride, dilation, before, after)| {
+                let mut output = [0, 0, outputs];
+                for axis in 0..2 {
+                    let extent = (kernel[axis] - 1) * dilation[axis] + 1;
+                    let padded = before[axis] + image[axis] + after[axis];
+                    output[axis] = padded.checked_sub(extent)? / stride[axis] + 1;
+                }
+                let input = [image[0], image[1], inputs];
+                Some(ConvShape {
+                    batch,
+                    input,
+                    output,
+                    kernel,
+                    stride,
+                    dilation,
+                    padding: before,
+                })
+            },
+        )
 }
 
 /// Small whole numbers, whose products f32 adds exactly in any order.
 fn whole_numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 60) as f32 - 8.0
     };
     (0..len).map(|_| next()).collect()
@@ -44,7 +57,7 @@ fn run(isa: Isa, shape: ConvShape, seed: u64, fused: Fused, threads: usize) -> [
     let x = whole_numbers(shape.input_len(), seed);
     let weights = whole_numbers(shape.weights_len(), seed ^ 1);
     let bias = whole_numbers(shape.output[2], seed ^ 2);
-    let bias = (seed % 3 > 0).then_some(&bias[..]);
+    let bias = (!seed.is_multiple_of(3)).then_some(&bias[..]);
     let mut expected = vec![f32::NAN; shape.output_len()];
     reference::conv(&shape, &x, &weights, bias, fused, &mut expected);
     let conv = Conv::new(isa, shape, &weights, bias, fused);

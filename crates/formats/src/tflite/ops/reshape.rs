@@ -13,7 +13,8 @@ const VERSION: Version = Version {
 pub(super) fn write_flatten<'g>(emitter: &mut Emitter<'g>, node: &'g Node) -> Result<()> {
     emitter.same_quantization(node)?;
     let features = emitter.output(node)?.shape.channels().unwrap_or_default();
-    // An open batch lets a runtime resize the input; the Edge TPU's compiler takes it, as every Keras model has it.
+    // An open batch lets a runtime resize the input. The Edge TPU's compiler has mapped such a RESHAPE: that of
+    // `keras_lstm_mnist_ptq`, one of its public test models.
     let values = vec![-1, to_i32(features, "features")?];
     let shape = emitter.add_i32(format!("{}/shape", node.name), &[2], values)?;
     let mut inputs = emitter.positions(&node.inputs)?;
