@@ -87,20 +87,11 @@ impl Network {
                 zero_point: random.between(118, 138) as i32,
             }),
         };
-        Self {
-            graph,
-            random,
-            numbers,
-            x,
-        }
+        Self { graph, random, numbers, x }
     }
 
     fn image(&self) -> [usize; 3] {
-        self.graph
-            .tensor(self.x)
-            .shape
-            .image()
-            .expect("the network is still an image here")
+        self.graph.tensor(self.x).shape.image().expect("the network is still an image here")
     }
 
     fn convolution(&mut self, name: &str) {
@@ -111,11 +102,7 @@ impl Network {
         let stride = [random.between(1, 2), random.between(1, 2)];
         let fits = |axis: usize, size: usize, dilation| (kernel[axis] - 1) * dilation < size;
         let step = random.between(1, 2);
-        let step = if fits(0, height, step) && fits(1, width, step) {
-            step
-        } else {
-            1
-        };
+        let step = if fits(0, height, step) && fits(1, width, step) { step } else { 1 };
         let dilation = [step; 2];
         let padding = match random.between(0, 2) {
             0 => Padding::default(),
@@ -128,12 +115,7 @@ impl Network {
             },
         };
         let activation = random.pick(&[None, Some(Activation::Relu), Some(Activation::Relu6)]);
-        let op = Op::Conv2d(Conv2d {
-            stride,
-            dilation,
-            padding,
-            activation,
-        });
+        let op = Op::Conv2d(Conv2d { stride, dilation, padding, activation });
         self.layer(name, op, &[out, kernel[0], kernel[1], channels]);
     }
 
@@ -141,11 +123,7 @@ impl Network {
         let features = self.graph.tensor(self.x).shape.channels().expect("flattened");
         let out = self.random.between(2, 5);
         let activation = self.random.pick(&[None, Some(Activation::Relu)]);
-        self.layer(
-            name,
-            Op::FullyConnected(FullyConnected { activation }),
-            &[out, features],
-        );
+        self.layer(name, Op::FullyConnected(FullyConnected { activation }), &[out, features]);
     }
 
     /// A layer with weights of these sizes, output channels first, and in most cases a bias.
@@ -160,16 +138,10 @@ impl Network {
         if self.numbers == Numbers::Float {
             let he = (2.0 / fan_in as f32).sqrt();
             let values = self.random.normals(channels * fan_in, he);
-            inputs.push(
-                self.graph
-                    .add_constant(weights_name, sizes, TensorData::F32(values)),
-            );
+            inputs.push(self.graph.add_constant(weights_name, sizes, TensorData::F32(values)));
             if biased {
                 let values = self.random.normals(channels, 0.1);
-                inputs.push(
-                    self.graph
-                        .add_constant(bias_name, &[channels], TensorData::F32(values)),
-                );
+                inputs.push(self.graph.add_constant(bias_name, &[channels], TensorData::F32(values)));
             }
             self.x = self.graph.add_node(name, op, &inputs).expect("the layer fits");
             return;
@@ -182,18 +154,14 @@ impl Network {
             if per_axis {
                 Quantization::PerAxis { axis: 0, scales }
             } else {
-                Quantization::PerTensor {
-                    scale: scales[0],
-                    zero_point,
-                }
+                Quantization::PerTensor { scale: scales[0], zero_point }
             }
         };
         let (data, zero_point) = match self.numbers {
             // The least value is left out of symmetric weights, as TFLite's specification has it.
-            Numbers::Int8 => (
-                TensorData::I8(bytes.iter().map(|&byte| byte.cast_signed().max(-127)).collect()),
-                0,
-            ),
+            Numbers::Int8 => {
+                (TensorData::I8(bytes.iter().map(|&byte| byte.cast_signed().max(-127)).collect()), 0)
+            }
             Numbers::Uint8 | Numbers::Float => (TensorData::U8(bytes), self.random.between(100, 150) as i32),
         };
         let weights = self.graph.add_constant(weights_name, sizes, data);
@@ -201,15 +169,9 @@ impl Network {
         inputs.push(weights);
         let spread = (fan_in as f32).sqrt() * UNIFORM_DEVIATION * UNIFORM_DEVIATION;
         if biased {
-            let values = self
-                .random
-                .normals(channels, spread / 4.0)
-                .iter()
-                .map(|&value| value as i32)
-                .collect();
-            let bias = self
-                .graph
-                .add_constant(bias_name, &[channels], TensorData::I32(values));
+            let values =
+                self.random.normals(channels, spread / 4.0).iter().map(|&value| value as i32).collect();
+            let bias = self.graph.add_constant(bias_name, &[channels], TensorData::I32(values));
             let bias_scales = scales.iter().map(|scale| scale * input_scale).collect();
             self.graph.tensor_mut(bias).quantization = Some(quantization(bias_scales, 0));
             inputs.push(bias);
@@ -230,36 +192,17 @@ impl Network {
         let window = [random.between(1, height.min(3)), random.between(1, width.min(3))];
         let stride = [random.between(1, 2), random.between(1, 2)];
         let same = random.one_in(2);
-        let padding = if same {
-            Padding::same([height, width], window, stride, [1, 1])
-        } else {
-            Padding::default()
-        };
+        let padding =
+            if same { Padding::same([height, width], window, stride, [1, 1]) } else { Padding::default() };
         let kind = random.pick(&[PoolKind::Max, PoolKind::Average]);
-        self.same(
-            name,
-            Op::Pool2d(Pool2d {
-                kind,
-                window,
-                stride,
-                padding,
-            }),
-        );
+        self.same(name, Op::Pool2d(Pool2d { kind, window, stride, padding }));
     }
 
     fn softmax(&mut self, name: &str) {
         let op = Op::Softmax(Softmax { beta: 1.0 });
-        self.x = self
-            .graph
-            .add_node(name, op, &[self.x])
-            .expect("softmax fits everywhere");
+        self.x = self.graph.add_node(name, op, &[self.x]).expect("softmax fits everywhere");
         // TFLite's integer softmax writes 256 steps from 0 to 1.
-        let quantization = |zero_point| {
-            Some(Quantization::PerTensor {
-                scale: 1.0 / 256.0,
-                zero_point,
-            })
-        };
+        let quantization = |zero_point| Some(Quantization::PerTensor { scale: 1.0 / 256.0, zero_point });
         self.graph.tensor_mut(self.x).quantization = match self.numbers {
             Numbers::Float => None,
             Numbers::Int8 => quantization(-128),
@@ -270,10 +213,7 @@ impl Network {
     /// A node whose output means what its input does.
     fn same(&mut self, name: &str, op: Op) {
         let quantization = self.graph.tensor(self.x).quantization.clone();
-        self.x = self
-            .graph
-            .add_node(name, op, &[self.x])
-            .expect("the operator fits");
+        self.x = self.graph.add_node(name, op, &[self.x]).expect("the operator fits");
         self.graph.tensor_mut(self.x).quantization = quantization;
     }
 
@@ -307,16 +247,9 @@ pub fn randomize(graph: &mut Graph, seed: u64) {
         let Some(TensorData::F32(values)) = &mut tensor.data else {
             continue;
         };
-        let fan_in: usize = tensor
-            .shape
-            .sizes()
-            .map_or(1, |sizes| sizes.iter().skip(1).product());
+        let fan_in: usize = tensor.shape.sizes().map_or(1, |sizes| sizes.iter().skip(1).product());
         let rank = tensor.shape.rank();
-        let deviation = if rank > 1 {
-            (2.0 / fan_in as f32).sqrt()
-        } else {
-            0.1
-        };
+        let deviation = if rank > 1 { (2.0 / fan_in as f32).sqrt() } else { 0.1 };
         *values = random.normals(values.len(), deviation);
     }
 }

@@ -51,9 +51,7 @@ impl Litert {
     pub fn set_up() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match PYTHON.get_or_init(environment) {
-            Ok(python) => Some(Self {
-                python: python.clone(),
-            }),
+            Ok(python) => Some(Self { python: python.clone() }),
             Err(reason) => {
                 report(reason);
                 None
@@ -105,31 +103,19 @@ fn outcome(folder: &Path, number: usize) -> Result<Outcome, String> {
         .map(|path| read(&path))
         .collect::<Result<_, _>>()?;
     let names = String::from_utf8_lossy(&read(&folder.join(format!("{number}.names")))?).into_owned();
-    Ok(Outcome {
-        outputs,
-        tensor_names: names.lines().map(str::to_owned).collect(),
-    })
+    Ok(Outcome { outputs, tensor_names: names.lines().map(str::to_owned).collect() })
 }
 
 /// Python of the ready environment. A lock lets one test make it while the others wait.
 fn environment() -> Result<PathBuf, String> {
     let target = target_folder()?;
-    let name = format!(
-        "{}-{}",
-        PACKAGES[0].replace("==", "-"),
-        PACKAGES[1].replace("==", "-")
-    );
+    let name = format!("{}-{}", PACKAGES[0].replace("==", "-"), PACKAGES[1].replace("==", "-"));
     let folder = target.join(&name);
-    let python = folder.join(if cfg!(windows) {
-        "Scripts/python.exe"
-    } else {
-        "bin/python"
-    });
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let ready = folder.join("ready");
     let lock = target.join(format!("{name}.lock"));
     let lock = File::create(&lock).map_err(|error| format!("cannot create {}: {error}", lock.display()))?;
-    lock.lock()
-        .map_err(|error| format!("cannot lock {name}: {error}"))?;
+    lock.lock().map_err(|error| format!("cannot lock {name}: {error}"))?;
     if ready.exists() {
         return Ok(python);
     }
@@ -138,14 +124,7 @@ fn environment() -> Result<PathBuf, String> {
             .map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
     }
     execute(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries=1",
-    ];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"];
     execute(Command::new(&python).args(pip).args(PACKAGES))?;
     write(&ready, b"")?;
     Ok(python)
@@ -162,17 +141,11 @@ fn target_folder() -> Result<PathBuf, String> {
 
 fn execute(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "{program} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    ))
+    Err(format!("{program} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -183,10 +156,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-#[allow(
-    clippy::print_stderr,
-    reason = "a skipped test must say so, and only the test's output can"
-)]
+#[allow(clippy::print_stderr, reason = "a skipped test must say so, and only the test's output can")]
 fn report(reason: &str) {
     eprintln!("skipped: LiteRT is not to be had here: {reason}");
 }

@@ -17,11 +17,7 @@ fn input(graph: &Graph, random: &mut Random) -> Vec<u8> {
     let tensor = graph.tensor(graph.single_input().expect("one input"));
     let count = tensor.shape.elements(SAMPLES).expect("small");
     match tensor.dtype {
-        DType::F32 => random
-            .normals(count, 2.0)
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect(),
+        DType::F32 => random.normals(count, 2.0).iter().flat_map(|value| value.to_le_bytes()).collect(),
         DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 => {
             let mut bytes = random.bytes(count * tensor.dtype.bytes());
             for byte in &mut bytes {
@@ -58,50 +54,27 @@ fn judge(graphs: &[Graph], compare: impl Fn(&Graph, &[u8], &[u8]) -> Result<(), 
     let Some(litert) = Litert::set_up() else { return };
     let mut random = Random::new(11);
     let inputs: Vec<Vec<u8>> = graphs.iter().map(|graph| input(graph, &mut random)).collect();
-    let files: Vec<Vec<u8>> = graphs
-        .iter()
-        .map(|graph| tflite::write(graph).expect("writes"))
-        .collect();
+    let files: Vec<Vec<u8>> = graphs.iter().map(|graph| tflite::write(graph).expect("writes")).collect();
     let jobs: Vec<Job<'_>> = files
         .iter()
         .zip(&inputs)
-        .map(|(model, input)| Job {
-            model,
-            inputs: vec![input.clone()],
-            samples: SAMPLES,
-        })
+        .map(|(model, input)| Job { model, inputs: vec![input.clone()], samples: SAMPLES })
         .collect();
-    let outcomes = litert
-        .run_all(&jobs, Resolver::Reference)
-        .expect("LiteRT runs them");
+    let outcomes = litert.run_all(&jobs, Resolver::Reference).expect("LiteRT runs them");
     let cases = graphs.iter().zip(&inputs).zip(outcomes);
     let failures: Vec<String> = cases
         .filter_map(|((graph, input), outcome)| compare(graph, &outcome.outputs[0], &run(graph, input)).err())
         .collect();
-    assert!(
-        failures.is_empty(),
-        "{} of {} differ:\n{}",
-        failures.len(),
-        graphs.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {} differ:\n{}", failures.len(), graphs.len(), failures.join("\n"));
 }
 
 fn same_bytes(graph: &Graph, expected: &[u8], found: &[u8]) -> Result<(), String> {
-    let differing: Vec<_> = expected
-        .iter()
-        .zip(found)
-        .filter(|(expected, found)| expected != found)
-        .collect();
+    let differing: Vec<_> =
+        expected.iter().zip(found).filter(|(expected, found)| expected != found).collect();
     if expected == found {
         return Ok(());
     }
-    Err(format!(
-        "`{}`: {} of {} bytes differ: {differing:?}",
-        graph.name,
-        differing.len(),
-        expected.len()
-    ))
+    Err(format!("`{}`: {} of {} bytes differ: {differing:?}", graph.name, differing.len(), expected.len()))
 }
 
 /// A graph of one operator under construction.
@@ -116,12 +89,7 @@ impl Single {
     fn new(name: &str, seed: u64, dtype: DType, sizes: &[usize]) -> Self {
         let mut graph = Graph::new(format!("{name} {dtype} {seed}"));
         let x = graph.add_input("x", Shape::batched(sizes), dtype);
-        let mut this = Self {
-            graph,
-            random: Random::new(seed),
-            dtype,
-            x,
-        };
+        let mut this = Self { graph, random: Random::new(seed), dtype, x };
         if dtype != DType::F32 {
             this.graph.tensor_mut(x).quantization = Some(this.affine(dtype, 1.0));
         }
@@ -138,10 +106,7 @@ impl Single {
         };
         assert_eq!(greatest - least, 255, "8-bit");
         let scale = around * 10f32.powf(3.0 * self.random.unit() - 1.5);
-        Quantization::PerTensor {
-            scale,
-            zero_point: least as i32 + offset,
-        }
+        Quantization::PerTensor { scale, zero_point: least as i32 + offset }
     }
 
     fn scale(&self, id: TensorId) -> f32 {
@@ -171,32 +136,19 @@ impl Single {
         let bytes = self.random.bytes(outputs * depth);
         let (data, zero_point) = match self.dtype {
             DType::U8 => (TensorData::U8(bytes), self.random.pick(&[0, 1, 100, 128, 255])),
-            _ => (
-                TensorData::I8(bytes.iter().map(|byte| byte.cast_signed()).collect()),
-                0,
-            ),
+            _ => (TensorData::I8(bytes.iter().map(|byte| byte.cast_signed()).collect()), 0),
         };
         let quantization = |scales: Vec<f32>, zero_point| match per_axis {
             true => Quantization::PerAxis { axis: 0, scales },
-            false => Quantization::PerTensor {
-                scale: scales[0],
-                zero_point,
-            },
+            false => Quantization::PerTensor { scale: scales[0], zero_point },
         };
         let weights = self.graph.add_constant("weights", sizes, data);
         self.graph.tensor_mut(weights).quantization = Some(quantization(scales.clone(), zero_point));
         let mut inputs = vec![self.x, weights];
         if !self.random.one_in(4) {
             let spread = 5000.0 * (depth as f32).sqrt();
-            let values = self
-                .random
-                .normals(outputs, spread)
-                .iter()
-                .map(|&value| value as i32)
-                .collect();
-            let bias = self
-                .graph
-                .add_constant("bias", &[outputs], TensorData::I32(values));
+            let values = self.random.normals(outputs, spread).iter().map(|&value| value as i32).collect();
+            let bias = self.graph.add_constant("bias", &[outputs], TensorData::I32(values));
             let bias_scales = scales.iter().map(|scale| scale * input_scale).collect();
             self.graph.tensor_mut(bias).quantization = Some(quantization(bias_scales, 0));
             inputs.push(bias);
@@ -229,10 +181,7 @@ fn padding(
 fn convolution(seed: u64, dtype: DType) -> Graph {
     let mut random = Random::new(seed);
     let [height, width] = [random.between(1, 9), random.between(1, 9)];
-    let (inputs, outputs) = (
-        random.between(1, 19),
-        random.pick(&[1, 2, 3, 5, 8, 11, 16, 17, 40, 70]),
-    );
+    let (inputs, outputs) = (random.between(1, 19), random.pick(&[1, 2, 3, 5, 8, 11, 16, 17, 40, 70]));
     let kernel = [random.between(1, 4), random.between(1, 4)];
     let stride = [random.between(1, 3), random.between(1, 3)];
     let dilation = [random.between(1, 2), random.between(1, 2)];
@@ -249,9 +198,7 @@ fn convolution(seed: u64, dtype: DType) -> Graph {
 fn fully_connected(seed: u64, dtype: DType) -> Graph {
     let mut random = Random::new(seed);
     let (inputs, outputs) = (random.between(1, 200), random.between(1, 40));
-    let op = Op::FullyConnected(FullyConnected {
-        activation: fused(&mut random),
-    });
+    let op = Op::FullyConnected(FullyConnected { activation: fused(&mut random) });
     Single::new("fully connected", seed, dtype, &[inputs]).layer(op, &[outputs, inputs])
 }
 
@@ -270,23 +217,9 @@ fn pool(seed: u64, dtype: DType) -> Graph {
     let stride = [random.between(1, 3), random.between(1, 3)];
     let kind = random.pick(&[PoolKind::Max, PoolKind::Average]);
     let padding = padding(&mut random, input, window, stride, [1, 1]);
-    let single = Single::new(
-        "pooling",
-        seed,
-        dtype,
-        &[input[0], input[1], random.between(1, 20)],
-    );
+    let single = Single::new("pooling", seed, dtype, &[input[0], input[1], random.between(1, 20)]);
     let (x, quantization) = (single.x, single.graph.tensor(single.x).quantization.clone());
-    single.finish(
-        Op::Pool2d(Pool2d {
-            kind,
-            window,
-            stride,
-            padding,
-        }),
-        &[x],
-        quantization,
-    )
+    single.finish(Op::Pool2d(Pool2d { kind, window, stride, padding }), &[x], quantization)
 }
 
 fn global_pool(seed: u64, dtype: DType) -> Graph {
@@ -309,10 +242,7 @@ fn softmax(seed: u64, dtype: DType) -> Graph {
     single.graph.tensor_mut(x).quantization = Some(input);
     let beta = single.random.pick(&[1.0, 1.0, 0.5, 2.0]);
     let zero_point = if dtype == DType::I8 { -128 } else { 0 };
-    let output = Quantization::PerTensor {
-        scale: 1.0 / 256.0,
-        zero_point,
-    };
+    let output = Quantization::PerTensor { scale: 1.0 / 256.0, zero_point };
     single.finish(Op::Softmax(Softmax { beta }), &[x], Some(output))
 }
 
@@ -358,13 +288,7 @@ fn float_networks_come_close() {
     let graphs: Vec<Graph> = (0..40).map(|seed| graphs::random(seed, Numbers::Float)).collect();
     judge(&graphs, |graph, expected, found| {
         let floats = |bytes: &[u8]| -> Vec<f32> {
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .copied()
-                .map(f32::from_le_bytes)
-                .collect()
+            bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect()
         };
         let far = |(expected, found): &(f32, f32)| (expected - found).abs() > 1e-4 * expected.abs().max(1.0);
         match floats(expected).into_iter().zip(floats(found)).find(far) {

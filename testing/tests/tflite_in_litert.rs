@@ -15,52 +15,31 @@ fn job<'a>(graph: &Graph, model: &'a [u8], samples: usize) -> Job<'a> {
         let tensor = graph.tensor(*id);
         let count = samples * tensor.shape.elements(1).expect("small");
         match tensor.dtype {
-            DType::F32 => random
-                .normals(count, 1.0)
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
+            DType::F32 => random.normals(count, 1.0).iter().flat_map(|value| value.to_le_bytes()).collect(),
             DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64 => {
                 random.bytes(count * tensor.dtype.bytes())
             }
         }
     };
-    Job {
-        model,
-        inputs: graph.inputs.iter().map(&mut input).collect(),
-        samples,
-    }
+    Job { model, inputs: graph.inputs.iter().map(&mut input).collect(), samples }
 }
 
 /// Writes each graph, reads and writes it again, and lets LiteRT run both files.
 fn check(litert: &Litert, graphs: &[Graph]) -> Vec<Outcome> {
-    let files: Vec<Vec<u8>> = graphs
-        .iter()
-        .map(|graph| tflite::write(graph).expect("writes"))
-        .collect();
+    let files: Vec<Vec<u8>> = graphs.iter().map(|graph| tflite::write(graph).expect("writes")).collect();
     let again: Vec<Vec<u8>> = files
         .iter()
         .map(|file| tflite::write(&tflite::read(file).expect("reads")).expect("writes"))
         .collect();
     let run = |files: &[Vec<u8>]| {
-        let jobs: Vec<_> = graphs
-            .iter()
-            .zip(files)
-            .map(|(graph, file)| job(graph, file, 2))
-            .collect();
-        litert
-            .run_all(&jobs, Resolver::Reference)
-            .expect("LiteRT runs the files")
+        let jobs: Vec<_> = graphs.iter().zip(files).map(|(graph, file)| job(graph, file, 2)).collect();
+        litert.run_all(&jobs, Resolver::Reference).expect("LiteRT runs the files")
     };
     let (first, second) = (run(&files), run(&again));
     assert_eq!(first, second);
     for (graph, outcome) in graphs.iter().zip(&first) {
         for tensor in &graph.tensors {
-            assert!(
-                outcome.tensor_names.contains(&tensor.name),
-                "{} is lost",
-                tensor.name
-            );
+            assert!(outcome.tensor_names.contains(&tensor.name), "{} is lost", tensor.name);
         }
         for (output, id) in outcome.outputs.iter().zip(&graph.outputs) {
             let tensor = graph.tensor(*id);
@@ -79,21 +58,11 @@ fn a_float_vgg_loads_and_keeps_its_names() {
         blocks: vec![vec![4, 4], vec![6]],
         normalisation: Normalisation::None,
     };
-    let mut graph = vgg
-        .build(Task {
-            input: [28, 28, 1],
-            classes: 10,
-        })
-        .expect("builds");
+    let mut graph = vgg.build(Task { input: [28, 28, 1], classes: 10 }).expect("builds");
     graphs::randomize(&mut graph, 1);
     let outcomes = check(&litert, &[graph]);
-    let probabilities: Vec<f32> = outcomes[0].outputs[0]
-        .as_chunks()
-        .0
-        .iter()
-        .copied()
-        .map(f32::from_le_bytes)
-        .collect();
+    let probabilities: Vec<f32> =
+        outcomes[0].outputs[0].as_chunks().0.iter().copied().map(f32::from_le_bytes).collect();
     for sample in probabilities.chunks(10) {
         let sum: f32 = sample.iter().sum();
         assert!((sum - 1.0).abs() < 1e-5, "probabilities add up to {sum}");
@@ -103,19 +72,13 @@ fn a_float_vgg_loads_and_keeps_its_names() {
 #[test]
 fn random_networks_load_in_every_arithmetic() {
     let Some(litert) = Litert::set_up() else { return };
-    let graphs: Vec<Graph> = (0..60)
-        .flat_map(|seed| Numbers::ALL.map(|numbers| graphs::random(seed, numbers)))
-        .collect();
+    let graphs: Vec<Graph> =
+        (0..60).flat_map(|seed| Numbers::ALL.map(|numbers| graphs::random(seed, numbers))).collect();
     let outcomes = check(&litert, &graphs);
-    let lively = outcomes.iter().filter(|outcome| {
-        outcome.outputs[0]
-            .iter()
-            .any(|&byte| byte != outcome.outputs[0][0])
-    });
-    assert!(
-        lively.count() * 2 > outcomes.len(),
-        "most networks answer with more than one number"
-    );
+    let lively = outcomes
+        .iter()
+        .filter(|outcome| outcome.outputs[0].iter().any(|&byte| byte != outcome.outputs[0][0]));
+    assert!(lively.count() * 2 > outcomes.len(), "most networks answer with more than one number");
 }
 
 /// The `.tflite` files of other tools that are quick to run and hold builtin operators only, if they are here.
@@ -150,29 +113,14 @@ fn files_from_elsewhere_compute_the_same_when_written_again() {
     if files.is_empty() {
         eprintln!("skipped: no TFLite files from elsewhere are here");
     }
-    let originals: Vec<Vec<u8>> = files
-        .iter()
-        .map(|(path, _)| std::fs::read(path).expect("reads"))
-        .collect();
-    let written: Vec<Vec<u8>> = files
-        .iter()
-        .map(|(_, graph)| tflite::write(graph).expect("writes"))
-        .collect();
+    let originals: Vec<Vec<u8>> = files.iter().map(|(path, _)| std::fs::read(path).expect("reads")).collect();
+    let written: Vec<Vec<u8>> =
+        files.iter().map(|(_, graph)| tflite::write(graph).expect("writes")).collect();
     let outputs = |models: &[Vec<u8>]| {
-        let jobs: Vec<_> = files
-            .iter()
-            .zip(models)
-            .map(|((_, graph), model)| job(graph, model, 1))
-            .collect();
-        litert
-            .run_all(&jobs, Resolver::Reference)
-            .expect("LiteRT runs the files")
+        let jobs: Vec<_> = files.iter().zip(models).map(|((_, graph), model)| job(graph, model, 1)).collect();
+        litert.run_all(&jobs, Resolver::Reference).expect("LiteRT runs the files")
     };
     for (((path, _), original), again) in files.iter().zip(outputs(&originals)).zip(outputs(&written)) {
-        assert!(
-            original.outputs == again.outputs,
-            "{} computes something else",
-            path.display()
-        );
+        assert!(original.outputs == again.outputs, "{} computes something else", path.display());
     }
 }

@@ -1,10 +1,6 @@
 //! Developer tasks: writes the documents that are generated from code.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks to whoever runs it"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to whoever runs it")]
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -45,12 +41,7 @@ fn write_rooms() -> Result<(), Box<dyn Error>> {
     let path = tree::root().join("ARCHITECTURE.md");
     let document = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let (before, _, after) = rooms::split(&document).ok_or_else(|| {
-        format!(
-            "{}: expected the markers {} and {}",
-            path.display(),
-            rooms::BEGIN,
-            rooms::END
-        )
+        format!("{}: expected the markers {} and {}", path.display(), rooms::BEGIN, rooms::END)
     })?;
     fs::write(&path, format!("{before}{}{after}", rooms::table()))
         .map_err(|error| format!("{}: {error}", path.display()))?;

@@ -13,10 +13,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("run", &["graph", "kernels"]),
     ("adapt", &["graph", "kernels", "data", "run"]),
     ("report", &[]),
-    (
-        "toolkit",
-        &["graph", "formats", "data", "zoo", "run", "adapt", "report"],
-    ),
+    ("toolkit", &["graph", "formats", "data", "zoo", "run", "adapt", "report"]),
     ("cli", &["toolkit"]),
 ];
 
@@ -31,11 +28,7 @@ pub fn table() -> String {
     let mut table = String::from("| room | uses |\n|---|---|\n");
     for (room, uses) in ROOMS {
         let uses: Vec<_> = uses.iter().map(|name| format!("`{name}`")).collect();
-        let uses = if uses.is_empty() {
-            "–".to_owned()
-        } else {
-            uses.join(", ")
-        };
+        let uses = if uses.is_empty() { "–".to_owned() } else { uses.join(", ") };
         table.push_str(&format!("| `{room}` | {uses} |\n"));
     }
     table

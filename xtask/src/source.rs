@@ -23,10 +23,7 @@ impl Source {
     /// Splits `text`. Unfinished comments and literals reach to the end.
     pub fn split(text: &str) -> Self {
         let chars: Vec<char> = text.chars().collect();
-        let mut source = Self {
-            code: String::new(),
-            comments: String::new(),
-        };
+        let mut source = Self { code: String::new(), comments: String::new() };
         let mut at = 0;
         while at < chars.len() {
             let (kind, end) = token(&chars, at);
@@ -34,9 +31,7 @@ impl Source {
             for &c in &chars[at..end] {
                 let blank = if c == '\n' { '\n' } else { ' ' };
                 source.code.push(if kind == Kind::Code { c } else { blank });
-                source
-                    .comments
-                    .push(if kind == Kind::Comment { c } else { blank });
+                source.comments.push(if kind == Kind::Comment { c } else { blank });
             }
             at = end;
         }
@@ -48,18 +43,10 @@ impl Source {
         const TEST: &str = "#[cfg(test)]";
         let mut code = self.code.clone();
         while let Some(start) = code.find(TEST) {
-            let body = code[start..]
-                .find(['{', ';'])
-                .map_or(code.len(), |offset| start + offset);
-            let end = if code[body..].starts_with('{') {
-                block(&code, body).end
-            } else {
-                body
-            };
-            let blank: String = code[start..end]
-                .chars()
-                .map(|c| if c == '\n' { '\n' } else { ' ' })
-                .collect();
+            let body = code[start..].find(['{', ';']).map_or(code.len(), |offset| start + offset);
+            let end = if code[body..].starts_with('{') { block(&code, body).end } else { body };
+            let blank: String =
+                code[start..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
             code.replace_range(start..end, &blank);
         }
         code
@@ -120,9 +107,7 @@ fn block_comment(chars: &[char], start: usize) -> usize {
 }
 
 fn find(chars: &[char], from: usize, ends: impl Fn(&[char]) -> bool) -> usize {
-    (from..chars.len())
-        .find(|&at| ends(&chars[at..]))
-        .unwrap_or(chars.len())
+    (from..chars.len()).find(|&at| ends(&chars[at..])).unwrap_or(chars.len())
 }
 
 /// Whether `c` can stand inside an identifier.
@@ -171,11 +156,7 @@ mod tests {
             let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert_eq!(squeeze(&source.code), code, "code of {text}");
             assert_eq!(squeeze(&source.comments), comments, "comments of {text}");
-            assert_eq!(
-                source.code.chars().count(),
-                text.chars().count(),
-                "length of {text}"
-            );
+            assert_eq!(source.code.chars().count(), text.chars().count(), "length of {text}");
         };
         check("a // b", "a", "// b");
         check("a /* b /* c */ d */ e", "a e", "/* b /* c */ d */");

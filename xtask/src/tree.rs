@@ -13,9 +13,7 @@ pub struct File {
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies one folder below the root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies one folder below the root")
 }
 
 /// Every file except what tools generate, sorted by path.
@@ -31,9 +29,7 @@ pub fn files() -> Vec<File> {
         for entry in entries {
             let entry = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
             let path = entry.path();
-            let kind = entry
-                .file_type()
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let kind = entry.file_type().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = relative(&path);
             if is_generated(&name) {
                 continue;
@@ -42,10 +38,7 @@ pub fn files() -> Vec<File> {
                 folders.push(path);
             } else if kind.is_file() {
                 let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-                files.push(File {
-                    path: name,
-                    text: String::from_utf8(bytes).ok(),
-                });
+                files.push(File { path: name, text: String::from_utf8(bytes).ok() });
             }
         }
     }
@@ -61,9 +54,6 @@ fn is_generated(path: &str) -> bool {
 
 fn relative(path: &Path) -> String {
     let path = path.strip_prefix(root()).expect("the walk starts at the root");
-    let parts: Vec<_> = path
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect();
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.join("/")
 }

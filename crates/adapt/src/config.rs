@@ -40,11 +40,7 @@ impl Bounds {
         if (self.min..=self.max).contains(&value) {
             Ok(())
         } else {
-            Err(ConfigError {
-                key: key.into(),
-                expected: self.expected.to_owned(),
-                found: value.to_string(),
-            })
+            Err(ConfigError { key: key.into(), expected: self.expected.to_owned(), found: value.to_string() })
         }
     }
 }

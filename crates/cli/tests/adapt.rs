@@ -71,8 +71,10 @@ fn a_run_gives_a_smaller_integer_network_and_the_same_bytes_however_it_is_interr
     assert!(!run_path.join("progress.taper").exists());
 
     // The file runs, and a finished run only tells its summary again.
-    let accuracy =
-        run(directory.path(), &["run", &model.to_string_lossy(), "--data", "mnist", "--limit", "30", "--json"]);
+    let accuracy = run(
+        directory.path(),
+        &["run", &model.to_string_lossy(), "--data", "mnist", "--limit", "30", "--json"],
+    );
     let accuracy = last_line(&stdout(&accuracy));
     assert_eq!(accuracy["images"], 30);
     assert_eq!(accuracy["accuracy"], summary["accuracy_int8"]);

@@ -38,7 +38,10 @@ fn wrong_uses_of_the_command_line_exit_with_2() {
 #[test]
 fn faulty_recipes_exit_with_1_and_name_file_key_and_line() {
     let cases = [
-        ("[prune]\niteratons = 3\n", "bad.toml:2:1: unknown key `prune.iteratons`, did you mean `iterations`?"),
+        (
+            "[prune]\niteratons = 3\n",
+            "bad.toml:2:1: unknown key `prune.iteratons`, did you mean `iterations`?",
+        ),
         ("[prune.laws]\ncut = { law = \"contxt\", start = 0.2 }\n", "context"),
         ("[train]\nbatch = -4\n", "train.batch"),
         ("[prune.laws]\nbatch = -4\n", "prune.laws.batch"),
@@ -95,7 +98,8 @@ fn a_run_of_another_version_is_refused() {
     let old = directory.path().join("old");
     fs::create_dir(&old).expect("a directory");
     fs::write(old.join("recipe.toml"), "").expect("a recipe");
-    fs::write(old.join("journal.jsonl"), "{\"sequence\":0,\"event\":{\"taper-run\":99}}\n").expect("a journal");
+    fs::write(old.join("journal.jsonl"), "{\"sequence\":0,\"event\":{\"taper-run\":99}}\n")
+        .expect("a journal");
     for verb in ["resume", "report"] {
         let output = run(directory.path(), &[verb, "old"]);
         let text = stderr(&output);

@@ -33,13 +33,7 @@ impl<'a> Batches<'a> {
 
     /// The given samples in the given order, unchanged but for preprocessing.
     pub fn of(dataset: &'a Dataset, preprocess: Preprocess, samples: Vec<usize>) -> Self {
-        Self {
-            dataset,
-            preprocess,
-            augmentation: None,
-            samples,
-            visited: 0,
-        }
+        Self { dataset, preprocess, augmentation: None, samples, visited: 0 }
     }
 
     /// One epoch of training: every sample once, in an order and with changes that `seed` and `epoch` alone
@@ -53,11 +47,7 @@ impl<'a> Batches<'a> {
     ) -> Self {
         let mut batches = Self::in_order(dataset, preprocess);
         Rng::for_use(seed, Use::Shuffle, [epoch, 0]).shuffle(&mut batches.samples);
-        batches.augmentation = Some(Augmentation {
-            config: augment,
-            seed,
-            epoch,
-        });
+        batches.augmentation = Some(Augmentation { config: augment, seed, epoch });
         batches
     }
 
@@ -76,12 +66,7 @@ impl<'a> Batches<'a> {
     pub fn fill(&mut self, images: &mut [f32], labels: &mut [u32]) -> Option<usize> {
         let size = self.dataset.shape().elements();
         assert!(!labels.is_empty(), "a batch holds at least one sample");
-        assert_eq!(
-            images.len(),
-            labels.len() * size,
-            "one image of {} per label",
-            self.dataset.shape()
-        );
+        assert_eq!(images.len(), labels.len() * size, "one image of {} per label", self.dataset.shape());
         let count = self.remaining().min(labels.len());
         if count == 0 {
             return None;
@@ -115,22 +100,12 @@ mod tests {
     use super::*;
     use crate::dataset::ImageShape;
 
-    const SHAPE: ImageShape = ImageShape {
-        height: 5,
-        width: 4,
-        channels: 1,
-    };
-    const AUGMENT: AugmentConfig = AugmentConfig {
-        shift: 0.2,
-        rotation: 30.0,
-        scale: 0.2,
-    };
+    const SHAPE: ImageShape = ImageShape { height: 5, width: 4, channels: 1 };
+    const AUGMENT: AugmentConfig = AugmentConfig { shift: 0.2, rotation: 30.0, scale: 0.2 };
 
     fn dataset() -> Dataset {
         let mut rng = Rng::new(9);
-        let images = (0..100 * SHAPE.elements())
-            .map(|_| rng.below(256) as u8)
-            .collect();
+        let images = (0..100 * SHAPE.elements()).map(|_| rng.below(256) as u8).collect();
         let classes = (0..100).map(|class| class.to_string()).collect();
         Dataset::new(SHAPE, classes, images, (0..100).collect())
     }
@@ -149,23 +124,12 @@ mod tests {
     #[test]
     fn threads_and_batch_size_change_nothing() {
         let dataset = dataset();
-        let epoch = |batch| {
-            visit(
-                Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, 1, 2),
-                batch,
-            )
-        };
+        let epoch = |batch| visit(Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, 1, 2), batch);
         let expected = epoch(100);
         for threads in 1..=3 {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for batch in [1, 32, 64, 100, 1000] {
-                assert!(
-                    pool.install(|| epoch(batch)) == expected,
-                    "{threads} threads, batch {batch}"
-                );
+                assert!(pool.install(|| epoch(batch)) == expected, "{threads} threads, batch {batch}");
             }
         }
     }
@@ -174,13 +138,10 @@ mod tests {
     fn an_epoch_visits_every_sample_once() {
         let dataset = dataset();
         let labels = |epoch| {
-            visit(
-                Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, 1, epoch),
-                32,
-            )
-            .into_iter()
-            .map(|(label, _)| label)
-            .collect::<Vec<_>>()
+            visit(Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, 1, epoch), 32)
+                .into_iter()
+                .map(|(label, _)| label)
+                .collect::<Vec<_>>()
         };
         let (first, second) = (labels(0), labels(1));
         assert_ne!(first, second);
@@ -194,10 +155,8 @@ mod tests {
     fn augmentation_changes_with_epoch_and_seed_but_not_the_label() {
         let dataset = dataset();
         let images = |seed, epoch| {
-            let mut visited = visit(
-                Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, seed, epoch),
-                7,
-            );
+            let mut visited =
+                visit(Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, seed, epoch), 7);
             visited.sort_by_key(|&(label, _)| label);
             visited
         };
@@ -210,10 +169,7 @@ mod tests {
     fn without_augmentation_a_shuffle_only_reorders() {
         let dataset = dataset();
         let preprocess = Preprocess::default();
-        let mut shuffled = visit(
-            Batches::shuffled(&dataset, preprocess, AugmentConfig::default(), 1, 1),
-            32,
-        );
+        let mut shuffled = visit(Batches::shuffled(&dataset, preprocess, AugmentConfig::NONE, 1, 1), 32);
         shuffled.sort_by_key(|&(label, _)| label);
         assert!(shuffled == visit(Batches::in_order(&dataset, preprocess), 32));
         let chosen = visit(Batches::of(&dataset, preprocess, vec![7, 3]), 32);

@@ -74,41 +74,18 @@ impl DataConfig {
     /// [`DataError::Config`] names the first key whose value is out of its range.
     pub fn validate(&self) -> Result<(), DataError> {
         if self.source.is_empty() {
-            return Err(out_of_range(
-                "data.source",
-                "`mnist` or a path",
-                "an empty string",
-            ));
+            return Err(out_of_range("data.source", "`mnist` or a path", "an empty string"));
         }
         let mut names = BTreeSet::new();
         for name in &self.classes {
             if name.is_empty() || !names.insert(name) {
-                return Err(out_of_range(
-                    "data.classes",
-                    "distinct names",
-                    format!("{name:?}"),
-                ));
+                return Err(out_of_range("data.classes", "distinct names", format!("{name:?}")));
             }
         }
-        within(
-            "data.validation",
-            self.validation,
-            f64::MIN_POSITIVE..=0.9,
-            "a number above 0 up to 0.9",
-        )?;
-        within(
-            "data.test",
-            self.test,
-            f64::MIN_POSITIVE..=0.9,
-            "a number above 0 up to 0.9",
-        )?;
+        within("data.validation", self.validation, f64::MIN_POSITIVE..=0.9, "a number above 0 up to 0.9")?;
+        within("data.test", self.test, f64::MIN_POSITIVE..=0.9, "a number above 0 up to 0.9")?;
         let held_out = self.validation + self.test;
-        within(
-            "data.test",
-            held_out,
-            ..1.0,
-            "a sum of validation and test below 1",
-        )?;
+        within("data.test", held_out, ..1.0, "a sum of validation and test below 1")?;
         let limits = [
             ("data.train_limit", self.train_limit),
             ("data.validation_limit", self.validation_limit),
@@ -131,19 +108,11 @@ pub(crate) fn within(
     range: impl RangeBounds<f64>,
     expected: &'static str,
 ) -> Result<(), DataError> {
-    if range.contains(&value) {
-        Ok(())
-    } else {
-        Err(out_of_range(key, expected, value.to_string()))
-    }
+    if range.contains(&value) { Ok(()) } else { Err(out_of_range(key, expected, value.to_string())) }
 }
 
 fn out_of_range(key: &'static str, expected: &'static str, found: impl Into<String>) -> DataError {
-    DataError::Config {
-        key,
-        expected,
-        found: found.into(),
-    }
+    DataError::Config { key, expected, found: found.into() }
 }
 
 #[cfg(test)]
@@ -185,17 +154,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_errors() {
-        for text in [
-            r#"{"sauce": "mnist"}"#,
-            r#"{"augment": {"shear": 1}}"#,
-            r#"{"preprocess": {"std": 1}}"#,
-        ] {
+        for text in [r#"{"sauce": "mnist"}"#, r#"{"augment": {"shear": 1}}"#, r#"{"preprocess": {"std": 1}}"#]
+        {
             let error = serde_json::from_str::<DataConfig>(text).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{error}");
         }
-        assert_eq!(
-            serde_json::from_str::<DataConfig>("{}").unwrap(),
-            DataConfig::default()
-        );
+        assert_eq!(serde_json::from_str::<DataConfig>("{}").unwrap(), DataConfig::default());
     }
 }

@@ -48,21 +48,9 @@ impl Dataset {
     /// If the lengths do not agree or a label names no class.
     /// Readers check foreign data before they build a dataset.
     pub fn new(shape: ImageShape, classes: Vec<String>, images: Vec<u8>, labels: Vec<u32>) -> Self {
-        assert_eq!(
-            images.len(),
-            labels.len() * shape.elements(),
-            "one image of {shape} per label"
-        );
-        assert!(
-            labels.iter().all(|&label| (label as usize) < classes.len()),
-            "every label names a class"
-        );
-        Self {
-            shape,
-            classes,
-            images,
-            labels,
-        }
+        assert_eq!(images.len(), labels.len() * shape.elements(), "one image of {shape} per label");
+        assert!(labels.iter().all(|&label| (label as usize) < classes.len()), "every label names a class");
+        Self { shape, classes, images, labels }
     }
 
     /// The number of samples.
@@ -118,12 +106,7 @@ impl Dataset {
             images.extend_from_slice(self.image(sample));
         }
         let labels = samples.iter().map(|&sample| self.labels[sample]).collect();
-        Self {
-            shape: self.shape,
-            classes: self.classes.clone(),
-            images,
-            labels,
-        }
+        Self { shape: self.shape, classes: self.classes.clone(), images, labels }
     }
 
     /// `count` samples for calibration, ascending, as many of each class as of any other so far as there are.
@@ -136,11 +119,7 @@ impl Dataset {
 
     /// SHA-256 of shape, class count, labels and images, in hexadecimal.
     pub fn sha256(&self) -> String {
-        let ImageShape {
-            height,
-            width,
-            channels,
-        } = self.shape;
+        let ImageShape { height, width, channels } = self.shape;
         let mut hash = Sha256::new();
         for size in [self.len(), height, width, channels, self.classes.len()] {
             hash.update((size as u64).to_le_bytes());
@@ -149,12 +128,10 @@ impl Dataset {
             hash.update(label.to_le_bytes());
         }
         hash.update(&self.images);
-        hash.finalize()
-            .iter()
-            .fold(String::with_capacity(64), |mut text, byte| {
-                write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-                text
-            })
+        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text
+        })
     }
 }
 
@@ -164,21 +141,14 @@ mod tests {
 
     fn dots(labels: &[u32]) -> Dataset {
         let images = (0..labels.len()).flat_map(|i| [i as u8, 0]).collect();
-        let shape = ImageShape {
-            height: 1,
-            width: 2,
-            channels: 1,
-        };
+        let shape = ImageShape { height: 1, width: 2, channels: 1 };
         Dataset::new(shape, vec!["a".into(), "b".into()], images, labels.to_vec())
     }
 
     #[test]
     fn select_keeps_images_with_their_labels() {
         let chosen = dots(&[0, 1, 1]).select(&[2, 0]);
-        assert_eq!(
-            (chosen.image(0), chosen.image(1)),
-            ([2, 0].as_slice(), [0, 0].as_slice())
-        );
+        assert_eq!((chosen.image(0), chosen.image(1)), ([2, 0].as_slice(), [0, 0].as_slice()));
         assert_eq!(chosen.labels(), [1, 0]);
         assert_eq!(chosen.class_counts(), [1, 1]);
     }
@@ -187,11 +157,7 @@ mod tests {
     fn sha256_sees_labels_images_and_shape() {
         let base = dots(&[0, 1]);
         let mut turned = base.clone();
-        turned.shape = ImageShape {
-            height: 2,
-            width: 1,
-            channels: 1,
-        };
+        turned.shape = ImageShape { height: 2, width: 1, channels: 1 };
         let mut painted = base.clone();
         painted.images[3] = 9;
         let hashes = [&base, &turned, &painted, &dots(&[0, 0]), &dots(&[0])].map(Dataset::sha256);

@@ -23,16 +23,11 @@ pub(crate) struct Ranks {
 }
 
 /// `[N][H][W]` or `[N][H][W][C]`.
-pub(crate) const IMAGES: Ranks = Ranks {
-    allowed: 3..=4,
-    words: "3 (images, height, width) or 4 (and channels)",
-};
+pub(crate) const IMAGES: Ranks =
+    Ranks { allowed: 3..=4, words: "3 (images, height, width) or 4 (and channels)" };
 
 /// `[N]`.
-pub(crate) const LABELS: Ranks = Ranks {
-    allowed: 1..=1,
-    words: "1 (labels)",
-};
+pub(crate) const LABELS: Ranks = Ranks { allowed: 1..=1, words: "1 (labels)" };
 
 /// An array of bytes; `bytes.len()` is the product of `dimensions` and positive.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,11 +40,7 @@ pub(crate) struct Idx {
 pub(crate) fn read(reader: impl Read, ranks: &Ranks) -> Result<Idx, IdxError> {
     let mut reader = BufReader::new(reader);
     let mut start = Vec::with_capacity(2);
-    reader
-        .by_ref()
-        .take(2)
-        .read_to_end(&mut start)
-        .map_err(IdxError::Io)?;
+    reader.by_ref().take(2).read_to_end(&mut start).map_err(IdxError::Io)?;
     let whole = start.as_slice().chain(reader);
     if start == [0x1f, 0x8b] {
         read_array(MultiGzDecoder::new(BufReader::new(whole)), ranks)
@@ -63,10 +54,7 @@ fn read_array(mut reader: impl Read, ranks: &Ranks) -> Result<Idx, IdxError> {
     let size = size(&dimensions)?;
     let bytes = read_at_most(&mut reader, size)?;
     if bytes.len() < size {
-        return Err(IdxError::TruncatedData {
-            expected: size,
-            found: bytes.len(),
-        });
+        return Err(IdxError::TruncatedData { expected: size, found: bytes.len() });
     }
     if !read_at_most(&mut reader, 1)?.is_empty() {
         return Err(IdxError::Trailing { expected: size });
@@ -78,32 +66,21 @@ fn read_array(mut reader: impl Read, ranks: &Ranks) -> Result<Idx, IdxError> {
 fn read_header(reader: &mut impl Read, ranks: &Ranks) -> Result<Vec<u32>, IdxError> {
     let magic = read_at_most(reader, 4)?;
     let &[first, second, element, rank] = magic.as_slice() else {
-        return Err(IdxError::TruncatedHeader {
-            expected: 4,
-            found: magic.len(),
-        });
+        return Err(IdxError::TruncatedHeader { expected: 4, found: magic.len() });
     };
     if [first, second] != [0, 0] {
-        return Err(IdxError::Magic {
-            found: [first, second],
-        });
+        return Err(IdxError::Magic { found: [first, second] });
     }
     if element != UNSIGNED_BYTE {
         return Err(IdxError::Type { found: element });
     }
     if !ranks.allowed.contains(&rank) {
-        return Err(IdxError::Rank {
-            expected: ranks.words,
-            found: rank,
-        });
+        return Err(IdxError::Rank { expected: ranks.words, found: rank });
     }
     let length = usize::from(rank) * 4;
     let bytes = read_at_most(reader, length)?;
     if bytes.len() < length {
-        return Err(IdxError::TruncatedHeader {
-            expected: 4 + length,
-            found: 4 + bytes.len(),
-        });
+        return Err(IdxError::TruncatedHeader { expected: 4 + length, found: 4 + bytes.len() });
     }
     let (words, _) = bytes.as_chunks::<4>();
     Ok(words.iter().map(|&word| u32::from_be_bytes(word)).collect())
@@ -111,25 +88,19 @@ fn read_header(reader: &mut impl Read, ranks: &Ranks) -> Result<Vec<u32>, IdxErr
 
 fn size(dimensions: &[u32]) -> Result<usize, IdxError> {
     if dimensions.contains(&0) {
-        return Err(IdxError::Empty {
-            dimensions: dimensions.to_vec(),
-        });
+        return Err(IdxError::Empty { dimensions: dimensions.to_vec() });
     }
-    let product = dimensions.iter().try_fold(1usize, |product, &dimension| {
-        product.checked_mul(usize::try_from(dimension).ok()?)
-    });
+    let product = dimensions
+        .iter()
+        .try_fold(1usize, |product, &dimension| product.checked_mul(usize::try_from(dimension).ok()?));
     // Rust's allocations end at isize::MAX.
     product
         .filter(|&size| isize::try_from(size).is_ok())
-        .ok_or_else(|| IdxError::Overflow {
-            dimensions: dimensions.to_vec(),
-        })
+        .ok_or_else(|| IdxError::Overflow { dimensions: dimensions.to_vec() })
 }
 
 fn to_usize(dimension: u32) -> Result<usize, IdxError> {
-    usize::try_from(dimension).map_err(|_| IdxError::Overflow {
-        dimensions: vec![dimension],
-    })
+    usize::try_from(dimension).map_err(|_| IdxError::Overflow { dimensions: vec![dimension] })
 }
 
 /// Reads `limit` bytes, or fewer where the reader ends.
@@ -206,17 +177,10 @@ mod tests {
 
     #[test]
     fn reads_plain_and_gzipped_files() {
-        for (dimensions, ranks) in [
-            (vec![3, 2, 4], IMAGES),
-            (vec![2, 2, 2, 3], IMAGES),
-            (vec![24], LABELS),
-        ] {
+        for (dimensions, ranks) in [(vec![3, 2, 4], IMAGES), (vec![2, 2, 2, 3], IMAGES), (vec![24], LABELS)] {
             let file = encode(&dimensions, &noise(24));
             let dimensions = dimensions.iter().map(|&d| d as usize).collect();
-            let expected = Idx {
-                dimensions,
-                bytes: noise(24),
-            };
+            let expected = Idx { dimensions, bytes: noise(24) };
             assert_eq!(read(file.as_slice(), &ranks).unwrap(), expected);
             assert_eq!(read(gzip(&file).as_slice(), &ranks).unwrap(), expected);
             // RFC 1952: a gzip file is a sequence of members.
@@ -232,31 +196,19 @@ mod tests {
         }
         check(b"", &IMAGES, "truncated header: expected 4 bytes, found 0");
         check(&[0, 0, 8], &IMAGES, "truncated header: expected 4 bytes, found 3");
-        check(
-            &[0, 0, 8, 3, 0, 0],
-            &IMAGES,
-            "truncated header: expected 16 bytes, found 6",
-        );
+        check(&[0, 0, 8, 3, 0, 0], &IMAGES, "truncated header: expected 16 bytes, found 6");
         check(
             b"PK\x03\x04",
             &IMAGES,
             "expected an IDX file, which starts with 00 00 (or 1f 8b when gzipped), found 50 4b",
         );
-        check(
-            &[0, 0, 13, 3],
-            &IMAGES,
-            "expected IDX type 0x08 (unsigned byte), found 0x0d",
-        );
+        check(&[0, 0, 13, 3], &IMAGES, "expected IDX type 0x08 (unsigned byte), found 0x0d");
         check(
             &encode(&[1], &[1]),
             &IMAGES,
             "expected 3 (images, height, width) or 4 (and channels) dimensions, found 1",
         );
-        check(
-            &encode(&[1, 1, 1], &[1]),
-            &LABELS,
-            "expected 1 (labels) dimensions, found 3",
-        );
+        check(&encode(&[1, 1, 1], &[1]), &LABELS, "expected 1 (labels) dimensions, found 3");
         check(
             &encode(&[0, 28, 28], &[]),
             &IMAGES,
@@ -272,21 +224,9 @@ mod tests {
             &IMAGES,
             "expected a size that fits in memory, found dimensions [4294967295, 4294967295, 4294967295, 4294967295]",
         );
-        check(
-            &encode(&[3], &[1, 2]),
-            &LABELS,
-            "truncated data: expected 3 bytes after the header, found 2",
-        );
-        check(
-            &encode(&[3], &[1, 2, 3, 4]),
-            &LABELS,
-            "expected 3 bytes after the header, found more",
-        );
-        check(
-            &gzip(&encode(&[3], &[1, 2, 3, 4])),
-            &LABELS,
-            "expected 3 bytes after the header, found more",
-        );
+        check(&encode(&[3], &[1, 2]), &LABELS, "truncated data: expected 3 bytes after the header, found 2");
+        check(&encode(&[3], &[1, 2, 3, 4]), &LABELS, "expected 3 bytes after the header, found more");
+        check(&gzip(&encode(&[3], &[1, 2, 3, 4])), &LABELS, "expected 3 bytes after the header, found more");
     }
 
     #[test]
@@ -325,10 +265,7 @@ mod tests {
             damaged[position] ^= 0x55;
             assert!(read(damaged.as_slice(), &IMAGES).is_err(), "byte {position}");
         }
-        assert!(matches!(
-            read([file, vec![1, 2, 3]].concat().as_slice(), &IMAGES),
-            Err(IdxError::Gzip(_))
-        ));
+        assert!(matches!(read([file, vec![1, 2, 3]].concat().as_slice(), &IMAGES), Err(IdxError::Gzip(_))));
     }
 
     #[test]
@@ -346,18 +283,11 @@ mod tests {
                 Ok(count)
             }
         }
-        let mut meter = Meter {
-            left: 1 << 20,
-            largest: 0,
-        };
+        let mut meter = Meter { left: 1 << 20, largest: 0 };
         let delivered = read_at_most(&mut meter, usize::MAX).unwrap();
         assert_eq!(delivered.len(), 1 << 20);
         assert!(meter.largest <= 1 << 20, "asked for {} at once", meter.largest);
-        assert!(
-            delivered.capacity() <= 2 << 20,
-            "{} bytes reserved",
-            delivered.capacity()
-        );
+        assert!(delivered.capacity() <= 2 << 20, "{} bytes reserved", delivered.capacity());
         let declared = read_at_most(&mut io::repeat(0), 100_001).unwrap();
         assert_eq!((declared.len(), declared.capacity()), (100_001, 100_001));
     }
@@ -365,10 +295,7 @@ mod tests {
     #[test]
     fn a_gzip_bomb_is_not_unpacked() {
         let bomb = gzip(&[encode(&[10], &[]), vec![0; 50_000_000]].concat());
-        assert!(matches!(
-            read(bomb.as_slice(), &LABELS),
-            Err(IdxError::Trailing { expected: 10 })
-        ));
+        assert!(matches!(read(bomb.as_slice(), &LABELS), Err(IdxError::Trailing { expected: 10 })));
     }
 
     proptest! {

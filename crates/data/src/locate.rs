@@ -8,12 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::error::DataError;
 
 /// How a file of images may be named behind its prefix, before a possible `.gz`.
-const IMAGES: [&str; 4] = [
-    "images-idx3-ubyte",
-    "images.idx3-ubyte",
-    "images-idx4-ubyte",
-    "images.idx4-ubyte",
-];
+const IMAGES: [&str; 4] =
+    ["images-idx3-ubyte", "images.idx3-ubyte", "images-idx4-ubyte", "images.idx4-ubyte"];
 
 /// How the file of its labels may be named behind the same prefix, before a possible `.gz`.
 const LABELS: [&str; 2] = ["labels-idx1-ubyte", "labels.idx1-ubyte"];
@@ -43,10 +39,7 @@ pub(crate) fn locate(path: &Path) -> Result<Layout, DataError> {
     if metadata.is_dir() {
         return in_directory(path);
     }
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let prefix = prefix(name).ok_or_else(|| DataError::Source {
         path: path.to_owned(),
         expected: "a file of images with a name like X-images-idx3-ubyte or X-images-idx3-ubyte.gz"
@@ -58,11 +51,7 @@ pub(crate) fn locate(path: &Path) -> Result<Layout, DataError> {
 
 fn in_directory(directory: &Path) -> Result<Layout, DataError> {
     let mut names = fs::read_dir(directory)
-        .and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.file_name()))
-                .collect::<io::Result<Vec<_>>>()
-        })
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
         .map_err(|error| unreadable(directory, error))?;
     // Sorted, a plain file comes before its gzipped copy and is taken.
     names.sort_unstable();
@@ -78,10 +67,9 @@ fn in_directory(directory: &Path) -> Result<Layout, DataError> {
     match found[..] {
         [only] => Ok(Layout::Single(pair(only)?)),
         // In the order of their names, t10k and test come before train.
-        [test, train] if is_test(test.0) && train.0.ends_with("train-") => Ok(Layout::TrainTest {
-            train: pair(train)?,
-            test: pair(test)?,
-        }),
+        [test, train] if is_test(test.0) && train.0.ends_with("train-") => {
+            Ok(Layout::TrainTest { train: pair(train)?, test: pair(test)? })
+        }
         _ => Err(DataError::Source {
             path: directory.to_owned(),
             expected:
@@ -103,36 +91,23 @@ fn prefix(name: &str) -> Option<&str> {
 
 fn pair(images: PathBuf, prefix: &str) -> Result<Pair, DataError> {
     let candidates = LABELS.map(|name| [format!("{prefix}{name}"), format!("{prefix}{name}.gz")]);
-    let labels = candidates
-        .iter()
-        .flatten()
-        .map(|name| images.with_file_name(name))
-        .find(|path| path.is_file());
+    let labels =
+        candidates.iter().flatten().map(|name| images.with_file_name(name)).find(|path| path.is_file());
     match labels {
         Some(labels) => Ok(Pair { images, labels }),
         None => {
             let expected = format!("the labels of {}, plain or .gz", images.display());
-            Err(missing(
-                &images.with_file_name(format!("{prefix}{}", LABELS[0])),
-                &expected,
-            ))
+            Err(missing(&images.with_file_name(format!("{prefix}{}", LABELS[0])), &expected))
         }
     }
 }
 
 fn missing(path: &Path, expected: &str) -> DataError {
-    DataError::Source {
-        path: path.to_owned(),
-        expected: expected.to_owned(),
-        found: "nothing".to_owned(),
-    }
+    DataError::Source { path: path.to_owned(), expected: expected.to_owned(), found: "nothing".to_owned() }
 }
 
 fn unreadable(path: &Path, error: io::Error) -> DataError {
-    DataError::Io {
-        path: path.to_owned(),
-        error,
-    }
+    DataError::Io { path: path.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -150,10 +125,7 @@ mod tests {
             Layout::Single(pair) => vec![pair],
             Layout::TrainTest { train, test } => vec![train, test],
         };
-        Ok(pairs
-            .into_iter()
-            .flat_map(|pair| [name(pair.images), name(pair.labels)])
-            .collect())
+        Ok(pairs.into_iter().flat_map(|pair| [name(pair.images), name(pair.labels)]).collect())
     }
 
     const STANDARD: [&str; 4] = [
@@ -173,11 +145,7 @@ mod tests {
         let single = ["digits-images-idx3-ubyte", "digits-labels-idx1-ubyte.gz"];
         check(&single, "", &single);
         check(&single, single[0], &single);
-        let both = [
-            "a-images-idx3-ubyte",
-            "a-images-idx3-ubyte.gz",
-            "a-labels-idx1-ubyte",
-        ];
+        let both = ["a-images-idx3-ubyte", "a-images-idx3-ubyte.gz", "a-labels-idx1-ubyte"];
         check(&both, "", &[both[0], both[2]]);
         let kaggle = ["train-images.idx3-ubyte", "train-labels.idx1-ubyte", "README"];
         check(&kaggle, "", &kaggle[..2]);
@@ -199,21 +167,9 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         check(&[], "", "found no file of images");
-        check(
-            &[],
-            "absent",
-            "absent: expected a directory or a file of images, found nothing",
-        );
-        check(
-            &STANDARD[..3],
-            "",
-            "t10k-labels-idx1-ubyte: expected the labels of ",
-        );
-        check(
-            &STANDARD,
-            STANDARD[1],
-            "expected a file of images with a name like X-images-idx3-ubyte",
-        );
+        check(&[], "absent", "absent: expected a directory or a file of images, found nothing");
+        check(&STANDARD[..3], "", "t10k-labels-idx1-ubyte: expected the labels of ");
+        check(&STANDARD, STANDARD[1], "expected a file of images with a name like X-images-idx3-ubyte");
         check(
             &["a-images-idx3-ubyte", "b-images-idx3-ubyte"],
             "",

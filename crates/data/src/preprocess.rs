@@ -24,10 +24,7 @@ pub struct Preprocess {
 
 impl Default for Preprocess {
     fn default() -> Self {
-        Self {
-            mean: 0.0,
-            scale: 1.0 / 255.0,
-        }
+        Self { mean: 0.0, scale: 1.0 / 255.0 }
     }
 }
 
@@ -49,18 +46,8 @@ impl Preprocess {
     }
 
     pub(crate) fn validate(&self) -> Result<(), DataError> {
-        within(
-            "data.preprocess.mean",
-            self.mean,
-            0.0..=255.0,
-            "a number from 0 to 255",
-        )?;
-        within(
-            "data.preprocess.scale",
-            self.scale,
-            f64::MIN_POSITIVE..=255.0,
-            "a number above 0 up to 255",
-        )
+        within("data.preprocess.mean", self.mean, 0.0..=255.0, "a number from 0 to 255")?;
+        within("data.preprocess.scale", self.scale, f64::MIN_POSITIVE..=255.0, "a number above 0 up to 255")
     }
 }
 
@@ -76,19 +63,7 @@ mod tests {
             assert_eq!(inputs, expected);
         }
         check(Preprocess::default(), [0.0, 128.0 / 255.0, 1.0]);
-        check(
-            Preprocess {
-                mean: 127.5,
-                scale: 1.0 / 127.5,
-            },
-            [-1.0, 0.5 / 127.5, 1.0],
-        );
-        check(
-            Preprocess {
-                mean: 128.0,
-                scale: 1.0,
-            },
-            [-128.0, 0.0, 127.0],
-        );
+        check(Preprocess { mean: 127.5, scale: 1.0 / 127.5 }, [-1.0, 0.5 / 127.5, 1.0]);
+        check(Preprocess { mean: 128.0, scale: 1.0 }, [-128.0, 0.0, 127.0]);
     }
 }

@@ -33,9 +33,9 @@ impl Rng {
     /// A stream is a pure function of its key, so that nothing has to be stored to repeat or to resume it.
     /// Keys of one use should have the same number of words.
     pub fn keyed(seed: u64, words: &[u64]) -> Self {
-        let start = words.iter().fold(mix(seed.wrapping_add(GAMMA)), |hash, &word| {
-            mix((hash ^ word).wrapping_add(GAMMA))
-        });
+        let start = words
+            .iter()
+            .fold(mix(seed.wrapping_add(GAMMA)), |hash, &word| mix((hash ^ word).wrapping_add(GAMMA)));
         Self::new(start)
     }
 
@@ -131,10 +131,7 @@ mod tests {
             counts[rng.below(7) as usize] += 1;
         }
         // Five standard deviations of a binomial with n = 70,000 and p = 1/7.
-        assert!(
-            counts.iter().all(|&count| count.abs_diff(10_000) < 463),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|&count| count.abs_diff(10_000) < 463), "{counts:?}");
     }
 
     #[test]

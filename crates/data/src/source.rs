@@ -54,11 +54,7 @@ impl Splits {
             Source::TrainTest { train, test } => {
                 let sizes = [share("validation", config.validation, train.len())?];
                 let ([validation], rest) = stratified(train.labels(), sizes, config.seed);
-                Self {
-                    train: train.select(&rest),
-                    validation: train.select(&validation),
-                    test,
-                }
+                Self { train: train.select(&rest), validation: train.select(&validation), test }
             }
             Source::Single(all) => {
                 let sizes = held_out(config, all.len())?;
@@ -105,9 +101,7 @@ enum Source {
 impl Source {
     fn open(config: &DataConfig) -> Result<Self, DataError> {
         if config.source == EMBEDDED {
-            return Ok(Self::Embedded(
-                Samples::embedded()?.into_dataset(&config.classes)?,
-            ));
+            return Ok(Self::Embedded(Samples::embedded()?.into_dataset(&config.classes)?));
         }
         match locate(Path::new(&config.source))? {
             Layout::Single(pair) => Ok(Self::Single(Samples::read(pair)?.into_dataset(&config.classes)?)),
@@ -118,11 +112,7 @@ impl Source {
                 if test.shape() == train.shape() {
                     Ok(Self::TrainTest { train, test })
                 } else {
-                    Err(DataError::Shape {
-                        path: test_path,
-                        expected: train.shape(),
-                        found: test.shape(),
-                    })
+                    Err(DataError::Shape { path: test_path, expected: train.shape(), found: test.shape() })
                 }
             }
         }
@@ -147,11 +137,7 @@ fn held_out(config: &DataConfig, samples: usize) -> Result<[usize; 2], DataError
     if validation + test < samples {
         Ok([validation, test])
     } else {
-        Err(DataError::EmptySplit {
-            split: "test",
-            fraction: config.test,
-            samples,
-        })
+        Err(DataError::EmptySplit { split: "test", fraction: config.test, samples })
     }
 }
 
@@ -160,11 +146,7 @@ fn share(split: &'static str, fraction: f64, samples: usize) -> Result<usize, Da
     if (1..samples).contains(&size) {
         Ok(size)
     } else {
-        Err(DataError::EmptySplit {
-            split,
-            fraction,
-            samples,
-        })
+        Err(DataError::EmptySplit { split, fraction, samples })
     }
 }
 
@@ -188,17 +170,11 @@ struct Samples {
 
 impl Samples {
     fn embedded() -> Result<Self, DataError> {
-        Self::new(
-            EMBEDDED_IMAGES.read(&idx::IMAGES)?,
-            EMBEDDED_LABELS.read(&idx::LABELS)?,
-        )
+        Self::new(EMBEDDED_IMAGES.read(&idx::IMAGES)?, EMBEDDED_LABELS.read(&idx::LABELS)?)
     }
 
     fn read(pair: Pair) -> Result<Self, DataError> {
-        Self::new(
-            Array::read(pair.images, &idx::IMAGES)?,
-            Array::read(pair.labels, &idx::LABELS)?,
-        )
+        Self::new(Array::read(pair.images, &idx::IMAGES)?, Array::read(pair.labels, &idx::LABELS)?)
     }
 
     fn new(images: Array, labels: Array) -> Result<Self, DataError> {
@@ -213,17 +189,8 @@ impl Samples {
                 labels: labels.idx.bytes.len(),
             });
         }
-        let shape = ImageShape {
-            height,
-            width,
-            channels,
-        };
-        Ok(Self {
-            shape,
-            images: images.idx.bytes,
-            labels: labels.idx.bytes,
-            labels_path: labels.path,
-        })
+        let shape = ImageShape { height, width, channels };
+        Ok(Self { shape, images: images.idx.bytes, labels: labels.idx.bytes, labels_path: labels.path })
     }
 
     /// Names the classes by `names`, or by number if there are none.
@@ -233,11 +200,7 @@ impl Samples {
             [] => (0..=highest).map(|class| class.to_string()).collect(),
             names => names.to_vec(),
         };
-        if let Some(sample) = self
-            .labels
-            .iter()
-            .position(|&label| usize::from(label) >= classes.len())
-        {
+        if let Some(sample) = self.labels.iter().position(|&label| usize::from(label) >= classes.len()) {
             return Err(DataError::Label {
                 path: self.labels_path,
                 sample,

@@ -48,11 +48,7 @@ fn proportional_order(labels: &[u32], seed: u64) -> Vec<usize> {
         .into_iter()
         .flat_map(|class| {
             let class_size = class.len() as u64;
-            (0..).zip(class).map(move |(rank, sample)| Place {
-                rank,
-                class_size,
-                sample,
-            })
+            (0..).zip(class).map(move |(rank, sample)| Place { rank, class_size, sample })
         })
         .collect();
     // With 64 binary places, different fractions of fewer than 2³¹ samples stay different and equal ones

@@ -14,11 +14,7 @@ const HASHES: [&str; 3] = [
     "24e73a36fa69fbe767e31b45a235b56d216284ebd48d895b504b43a8ff5c667e",
 ];
 
-const DIGIT: ImageShape = ImageShape {
-    height: 28,
-    width: 28,
-    channels: 1,
-};
+const DIGIT: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
 
 fn idx(dimensions: &[u32], bytes: &[u8]) -> Vec<u8> {
     let mut file = vec![0, 0, 8, dimensions.len() as u8];
@@ -32,20 +28,15 @@ fn write_pair(directory: &Path, prefix: &str, count: u16) {
     let images: Vec<u8> = (0..count).flat_map(u16::to_be_bytes).collect();
     let labels: Vec<u8> = (0..count).map(|sample| (sample % 3) as u8).collect();
     let size = u32::from(count);
-    let files = [
-        ("images-idx3-ubyte", idx(&[size, 1, 2], &images)),
-        ("labels-idx1-ubyte", idx(&[size], &labels)),
-    ];
+    let files =
+        [("images-idx3-ubyte", idx(&[size, 1, 2], &images)), ("labels-idx1-ubyte", idx(&[size], &labels))];
     for (name, bytes) in files {
         fs::write(directory.join(format!("{prefix}-{name}")), bytes).expect("the directory is writable");
     }
 }
 
 fn config(source: &Path) -> DataConfig {
-    DataConfig {
-        source: source.to_str().expect("the path is UTF-8").to_owned(),
-        ..DataConfig::default()
-    }
+    DataConfig { source: source.to_str().expect("the path is UTF-8").to_owned(), ..DataConfig::default() }
 }
 
 fn images(dataset: &Dataset) -> Vec<&[u8]> {
@@ -76,16 +67,9 @@ fn embedded_digits_are_split_as_documented() {
     let hashes = [&splits.train, &splits.validation, &splits.test].map(Dataset::sha256);
     // Results are compared across versions of Taper, so that these sets must never change.
     assert_eq!(hashes, HASHES);
-    let other_seed = Splits::load(&DataConfig {
-        seed: 7,
-        ..DataConfig::default()
-    })
-    .unwrap();
+    let other_seed = Splits::load(&DataConfig { seed: 7, ..DataConfig::default() }).unwrap();
     assert_eq!(other_seed.test.sha256(), hashes[2]);
-    assert_eq!(
-        Dataset::for_evaluation(&DataConfig::default()).unwrap(),
-        splits.test
-    );
+    assert_eq!(Dataset::for_evaluation(&DataConfig::default()).unwrap(), splits.test);
 }
 
 #[test]
@@ -105,13 +89,7 @@ fn limits_keep_the_classes_in_proportion() {
     };
     let splits = Splits::load(&config).unwrap();
     assert_eq!(lengths(&splits), [500, 100, 2000]);
-    assert!(
-        splits
-            .train
-            .class_counts()
-            .iter()
-            .all(|count| (40..60).contains(count))
-    );
+    assert!(splits.train.class_counts().iter().all(|count| (40..60).contains(count)));
     assert_disjoint(&splits);
 }
 
@@ -124,21 +102,10 @@ fn a_pair_is_divided_by_shares_and_seed() {
     assert_eq!(lengths(&splits), [210, 30, 60]);
     assert_disjoint(&splits);
     assert_eq!(splits.test.class_counts(), [20, 20, 20]);
-    let again = |seed| {
-        Splits::load(&DataConfig {
-            seed,
-            ..config.clone()
-        })
-        .unwrap()
-        .test
-        .sha256()
-    };
+    let again = |seed| Splits::load(&DataConfig { seed, ..config.clone() }).unwrap().test.sha256();
     assert_eq!(again(0), splits.test.sha256());
     assert_ne!(again(1), splits.test.sha256());
-    let by_file = DataConfig {
-        source: format!("{}/x-images-idx3-ubyte", config.source),
-        ..config.clone()
-    };
+    let by_file = DataConfig { source: format!("{}/x-images-idx3-ubyte", config.source), ..config.clone() };
     assert_eq!(Splits::load(&by_file).unwrap().test, splits.test);
     assert_eq!(Dataset::for_evaluation(&config).unwrap().len(), 300);
 }
@@ -162,14 +129,7 @@ fn colour_images_have_four_dimensions() {
     fs::write(file("x-images-idx4-ubyte"), idx(&[2, 1, 2, 3], &[1; 12])).unwrap();
     fs::write(file("x-labels-idx1-ubyte"), idx(&[2], &[0, 1])).unwrap();
     let all = Dataset::for_evaluation(&config(directory.path())).unwrap();
-    assert_eq!(
-        all.shape(),
-        ImageShape {
-            height: 1,
-            width: 2,
-            channels: 3
-        }
-    );
+    assert_eq!(all.shape(), ImageShape { height: 1, width: 2, channels: 3 });
 }
 
 #[test]
@@ -218,19 +178,10 @@ fn errors_name_the_file_and_both_sides() {
         "train-images-idx3-ubyte: truncated data: expected 60 bytes after the header, found 59",
     );
     check(
-        |directory| DataConfig {
-            validation: 0.01,
-            ..config(directory)
-        },
+        |directory| DataConfig { validation: 0.01, ..config(directory) },
         "data.validation: expected a share that leaves no set empty, found 0.01 of 30 samples",
     );
-    check(
-        |directory| DataConfig {
-            validation: f64::NAN,
-            ..config(directory)
-        },
-        "data.validation: expected ",
-    );
+    check(|directory| DataConfig { validation: f64::NAN, ..config(directory) }, "data.validation: expected ");
 }
 
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
@@ -259,17 +210,9 @@ fn embedded_digits_occur_in_the_full_training_set() {
     let Some(directory) = full_mnist() else { return };
     let train = Dataset::for_evaluation(&config(&directory.join("train-images-idx3-ubyte.gz"))).unwrap();
     let known: BTreeSet<_> = images(&train).into_iter().zip(train.labels()).collect();
-    let embedded = Splits::load(&DataConfig {
-        source: EMBEDDED.to_owned(),
-        ..DataConfig::default()
-    })
-    .unwrap();
+    let embedded =
+        Splits::load(&DataConfig { source: EMBEDDED.to_owned(), ..DataConfig::default() }).unwrap();
     for set in [&embedded.train, &embedded.validation, &embedded.test] {
-        assert!(
-            images(set)
-                .into_iter()
-                .zip(set.labels())
-                .all(|sample| known.contains(&sample))
-        );
+        assert!(images(set).into_iter().zip(set.labels()).all(|sample| known.contains(&sample)));
     }
 }

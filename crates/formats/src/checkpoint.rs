@@ -47,11 +47,7 @@ impl Checkpoint {
     /// A checkpoint of a network alone.
     #[must_use]
     pub fn new(graph: Graph) -> Self {
-        Self {
-            graph,
-            extra_tensors: BTreeMap::new(),
-            extra: BTreeMap::new(),
-        }
+        Self { graph, extra_tensors: BTreeMap::new(), extra: BTreeMap::new() }
     }
 
     /// Reads a `.taper` file.
@@ -82,12 +78,8 @@ impl Checkpoint {
         self.graph.verify()?;
         let mut tensors: BTreeMap<&str, Array<'_>> = BTreeMap::new();
         let mut constants = Vec::new();
-        let sizes: Vec<Vec<usize>> = self
-            .graph
-            .tensors
-            .iter()
-            .map(|tensor| tensor.shape.sizes().unwrap_or_default())
-            .collect();
+        let sizes: Vec<Vec<usize>> =
+            self.graph.tensors.iter().map(|tensor| tensor.shape.sizes().unwrap_or_default()).collect();
         for (position, (tensor, sizes)) in self.graph.tensors.iter().zip(&sizes).enumerate() {
             if let Some(data) = &tensor.data {
                 constants.push(position);
@@ -99,11 +91,7 @@ impl Checkpoint {
             tensors.insert(name, (sizes, data));
         }
         for (name, ExtraTensor { sizes, data }) in &self.extra_tensors {
-            if sizes
-                .iter()
-                .try_fold(1usize, |product, &size| product.checked_mul(size))
-                != Some(data.len())
-            {
+            if sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) != Some(data.len()) {
                 return Err(FormatError::invalid(
                     format!("extra tensor `{name}`"),
                     format!("expected elements for {sizes:?}, found {}", data.len()),
@@ -146,9 +134,7 @@ impl Checkpoint {
                     format!("expected positions below {count}, found {position}"),
                 )
             })?;
-            let (sizes, data) = container
-                .take(&tensor.name)?
-                .ok_or_else(|| missing(&tensor.name))?;
+            let (sizes, data) = container.take(&tensor.name)?.ok_or_else(|| missing(&tensor.name))?;
             fill(tensor, &sizes, data)?;
         }
         for Node { name, op, .. } in &mut graph.nodes {
@@ -172,11 +158,7 @@ impl Checkpoint {
             let (name, sizes, data) = extra?;
             extra_tensors.insert(name, ExtraTensor { sizes, data });
         }
-        Ok(Self {
-            graph,
-            extra_tensors,
-            extra: metadata,
-        })
+        Ok(Self { graph, extra_tensors, extra: metadata })
     }
 }
 
@@ -211,17 +193,11 @@ fn insert<'a>(tensors: &mut BTreeMap<&'a str, Array<'a>>, name: &'a str, array: 
 }
 
 fn reserved(role: &str, name: &str) -> FormatError {
-    FormatError::invalid(
-        format!("{role} `{name}`"),
-        "this name is reserved for the format itself",
-    )
+    FormatError::invalid(format!("{role} `{name}`"), "this name is reserved for the format itself")
 }
 
 fn missing(name: &str) -> FormatError {
-    FormatError::invalid(
-        format!("tensor `{name}`"),
-        "expected its data in the checkpoint, found none",
-    )
+    FormatError::invalid(format!("tensor `{name}`"), "expected its data in the checkpoint, found none")
 }
 
 /// The attributes of each opaque node as a tensor of bytes.
@@ -240,11 +216,7 @@ fn opaque_attributes(graph: &Graph) -> Vec<(String, [usize; 1], TensorData)> {
     });
     attributes
         .map(|(name, bytes)| {
-            (
-                format!("{ATTRIBUTES_PREFIX}{name}"),
-                [bytes.len()],
-                TensorData::U8(bytes.clone()),
-            )
+            (format!("{ATTRIBUTES_PREFIX}{name}"), [bytes.len()], TensorData::U8(bytes.clone()))
         })
         .collect()
 }
@@ -291,10 +263,7 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 
 fn take(metadata: &mut BTreeMap<String, String>, key: &str) -> Result<String> {
     metadata.remove(key).ok_or_else(|| {
-        FormatError::invalid(
-            key,
-            "expected this entry in the metadata of a Taper checkpoint, found none",
-        )
+        FormatError::invalid(key, "expected this entry in the metadata of a Taper checkpoint, found none")
     })
 }
 

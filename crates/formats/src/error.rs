@@ -79,17 +79,11 @@ impl FormatError {
     }
 
     pub(crate) fn invalid(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid {
-            subject: subject.into(),
-            message: message.into(),
-        }
+        Self::Invalid { subject: subject.into(), message: message.into() }
     }
 
     pub(crate) fn unsupported(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Unsupported {
-            subject: subject.into(),
-            message: message.into(),
-        }
+        Self::Unsupported { subject: subject.into(), message: message.into() }
     }
 
     pub(crate) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
@@ -97,9 +91,6 @@ impl FormatError {
     }
 
     pub(crate) fn in_file(self, path: &Path) -> Self {
-        Self::InFile {
-            path: path.to_owned(),
-            source: Box::new(self),
-        }
+        Self::InFile { path: path.to_owned(), source: Box::new(self) }
     }
 }

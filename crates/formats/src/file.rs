@@ -19,9 +19,7 @@ pub fn load(path: &Path) -> Result<Graph> {
 }
 
 fn load_unnamed(path: &Path) -> Result<Graph> {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase());
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     let bytes = || fs::read(path).map_err(FormatError::io("read the file"));
     match extension.as_deref() {
         Some("tflite") => tflite::read(&bytes()?),
@@ -115,9 +113,7 @@ mod tests {
         fs::create_dir(&taken).expect("creates");
         let missing = folder.path().join("missing").join("file");
         for path in [&taken, &missing] {
-            let message = write_file_atomic(path, b"bytes")
-                .expect_err("refuses")
-                .to_string();
+            let message = write_file_atomic(path, b"bytes").expect_err("refuses").to_string();
             assert!(message.starts_with(&path.display().to_string()), "{message}");
         }
         assert_eq!(names(folder.path()), ["taken"]);

@@ -85,11 +85,8 @@ pub(crate) fn write(
     for (name, (sizes, data)) in &order {
         let start = end;
         end += data.len() * data.dtype().bytes();
-        let info = Info {
-            dtype: Element::of(data.dtype()),
-            shape: sizes.to_vec(),
-            data_offsets: [start, end],
-        };
+        let info =
+            Info { dtype: Element::of(data.dtype()), shape: sizes.to_vec(), data_offsets: [start, end] };
         entries.insert(**name, info);
     }
     let header = Header { metadata, entries };
@@ -121,22 +118,16 @@ fn check_header_length(header: usize, data: usize) -> Result<()> {
     if header <= most {
         return Ok(());
     }
-    Err(FormatError::unsupported(
-        "header",
-        format!("expected at most {most} bytes, found {header}"),
-    ))
+    Err(FormatError::unsupported("header", format!("expected at most {most} bytes, found {header}")))
 }
 
 impl<'a> Container<'a> {
     /// Parses the header and checks that the tensors fill the data without gaps.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
         let invalid = |message: String| FormatError::invalid("header", message);
-        let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(|| {
-            invalid(format!(
-                "expected a length of 8 bytes, found {} bytes",
-                bytes.len()
-            ))
-        })?;
+        let (prefix, rest) = bytes
+            .split_first_chunk::<PREFIX>()
+            .ok_or_else(|| invalid(format!("expected a length of 8 bytes, found {} bytes", bytes.len())))?;
         let length = usize::try_from(u64::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
         let (json, data) = rest
             .split_at_checked(length)
@@ -144,21 +135,13 @@ impl<'a> Container<'a> {
         check_header_length(length, data.len())?;
         let Parsed { metadata, tensors } =
             serde_json::from_slice(json).map_err(|error| invalid(format!("is not valid JSON: {error}")))?;
-        let container = Self {
-            metadata,
-            tensors,
-            data,
-        };
+        let container = Self { metadata, tensors, data };
         container.check_layout()?;
         Ok(container)
     }
 
     fn check_layout(&self) -> Result<()> {
-        let mut spans: Vec<_> = self
-            .tensors
-            .iter()
-            .map(|(name, info)| (info.data_offsets, name))
-            .collect();
+        let mut spans: Vec<_> = self.tensors.iter().map(|(name, info)| (info.data_offsets, name)).collect();
         spans.sort_unstable();
         let mut position = 0;
         for ([start, end], name) in spans {
@@ -176,10 +159,7 @@ impl<'a> Container<'a> {
         if position != self.data.len() {
             return Err(FormatError::invalid(
                 "data",
-                format!(
-                    "expected {position} bytes as the header says, found {}",
-                    self.data.len()
-                ),
+                format!("expected {position} bytes as the header says, found {}", self.data.len()),
             ));
         }
         Ok(())
@@ -187,10 +167,7 @@ impl<'a> Container<'a> {
 
     /// Takes a tensor out, or `None` if there is none of this name.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<(Vec<usize>, TensorData)>> {
-        self.tensors
-            .remove(name)
-            .map(|info| self.decode(name, info))
-            .transpose()
+        self.tensors.remove(name).map(|info| self.decode(name, info)).transpose()
     }
 
     /// Takes the first of the tensors that are still there.
@@ -202,23 +179,13 @@ impl<'a> Container<'a> {
     fn decode(&self, name: &str, info: Info) -> Result<(Vec<usize>, TensorData)> {
         let [start, end] = info.data_offsets;
         let dtype = info.dtype.dtype();
-        let expected = info
-            .shape
-            .iter()
-            .try_fold(dtype.bytes(), |product, &size| product.checked_mul(size));
-        let data = self
-            .data
-            .get(start..end)
-            .filter(|bytes| expected == Some(bytes.len()));
+        let expected = info.shape.iter().try_fold(dtype.bytes(), |product, &size| product.checked_mul(size));
+        let data = self.data.get(start..end).filter(|bytes| expected == Some(bytes.len()));
         match data.and_then(|bytes| TensorData::from_le_bytes(dtype, bytes)) {
             Some(data) => Ok((info.shape, data)),
             None => Err(FormatError::invalid(
                 format!("tensor `{name}`"),
-                format!(
-                    "expected data for {dtype} {:?}, found {} bytes",
-                    info.shape,
-                    end - start
-                ),
+                format!("expected data for {dtype} {:?}, found {} bytes", info.shape, end - start),
             )),
         }
     }
@@ -240,10 +207,7 @@ impl<'de> Deserialize<'de> for Parsed {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Parsed, A::Error> {
-                let mut parsed = Parsed {
-                    metadata: BTreeMap::new(),
-                    tensors: BTreeMap::new(),
-                };
+                let mut parsed = Parsed { metadata: BTreeMap::new(), tensors: BTreeMap::new() };
                 while let Some(name) = map.next_key::<String>()? {
                     if name == METADATA {
                         parsed.metadata = map.next_value()?;

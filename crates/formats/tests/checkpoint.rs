@@ -8,14 +8,8 @@ use taper_testing::graphs::{self, Numbers};
 
 /// A checkpoint with something of everything.
 fn checkpoint(seed: u64, numbers: Numbers) -> Checkpoint {
-    let mask = ExtraTensor {
-        sizes: vec![2, 2],
-        data: TensorData::U8(vec![1, 0, 1, 1]),
-    };
-    let moment = ExtraTensor {
-        sizes: vec![3],
-        data: TensorData::F32(vec![0.5, f32::NEG_INFINITY, 1e-45]),
-    };
+    let mask = ExtraTensor { sizes: vec![2, 2], data: TensorData::U8(vec![1, 0, 1, 1]) };
+    let moment = ExtraTensor { sizes: vec![3], data: TensorData::F32(vec![0.5, f32::NEG_INFINITY, 1e-45]) };
     Checkpoint {
         graph: graphs::random(seed, numbers),
         extra_tensors: BTreeMap::from([("mask".to_owned(), mask), ("adam/m".to_owned(), moment)]),
@@ -52,21 +46,11 @@ fn the_reference_reader_finds_the_same_tensors() {
     let checkpoint = checkpoint(5, Numbers::Int8);
     let bytes = checkpoint.to_bytes().expect("writes");
     let reference = safetensors::SafeTensors::deserialize(&bytes).expect("the reference reads it");
-    let constants = checkpoint
-        .graph
-        .tensors
-        .iter()
-        .filter_map(|tensor| Some((&tensor.name, tensor.data.as_ref()?)));
-    let extras = checkpoint
-        .extra_tensors
-        .iter()
-        .map(|(name, extra)| (name, &extra.data));
+    let constants =
+        checkpoint.graph.tensors.iter().filter_map(|tensor| Some((&tensor.name, tensor.data.as_ref()?)));
+    let extras = checkpoint.extra_tensors.iter().map(|(name, extra)| (name, &extra.data));
     for (name, data) in constants.chain(extras) {
-        assert_eq!(
-            reference.tensor(name).expect("is there").data(),
-            data.to_le_bytes(),
-            "{name}"
-        );
+        assert_eq!(reference.tensor(name).expect("is there").data(), data.to_le_bytes(), "{name}");
     }
     let (header, _) = safetensors::SafeTensors::read_metadata(&bytes).expect("the reference reads it");
     assert_eq!(header % 8, 0, "data is aligned");
@@ -117,21 +101,9 @@ fn what_is_wrong_is_named() {
             r#""dtype":"I32""#,
             "tensor `weights`: expected f32 [2] as the graph says, found i32 [2]",
         ),
-        (
-            "[0,8]",
-            "[0,4]",
-            "data: expected 4 bytes as the header says, found 8",
-        ),
-        (
-            "[0,8]",
-            "[4,8]",
-            "tensor `weights`: expected its data from byte 0 of 8, found offsets 4 to 8",
-        ),
-        (
-            r#""shape":[2]"#,
-            r#""shape":[3]"#,
-            "tensor `weights`: expected data for f32 [3], found 8 bytes",
-        ),
+        ("[0,8]", "[0,4]", "data: expected 4 bytes as the header says, found 8"),
+        ("[0,8]", "[4,8]", "tensor `weights`: expected its data from byte 0 of 8, found offsets 4 to 8"),
+        (r#""shape":[2]"#, r#""shape":[3]"#, "tensor `weights`: expected data for f32 [3], found 8 bytes"),
         (
             "taper.graph",
             "taper.graf",
@@ -152,14 +124,8 @@ fn what_is_wrong_is_named() {
 #[test]
 fn names_that_clash_are_refused() {
     let mut clash = checkpoint(1, Numbers::Float);
-    let name = clash
-        .graph
-        .tensors
-        .iter()
-        .find(|tensor| tensor.data.is_some())
-        .expect("has constants")
-        .name
-        .clone();
+    let name =
+        clash.graph.tensors.iter().find(|tensor| tensor.data.is_some()).expect("has constants").name.clone();
     let extra = clash.extra_tensors["mask"].clone();
     clash.extra_tensors.insert(name.clone(), extra);
     let message = clash.to_bytes().expect_err("refuses").to_string();

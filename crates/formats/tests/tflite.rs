@@ -50,9 +50,7 @@ fn one_node(op: Op, relu_before: Option<Activation>) -> Graph {
     let mut graph = Graph::new("one");
     let mut x = graph.add_input("image", Shape::batched(&[6, 6, 2]), DType::F32);
     if let Some(function) = relu_before {
-        x = graph
-            .add_node("before", Op::Activation { function }, &[x])
-            .expect("fits");
+        x = graph.add_node("before", Op::Activation { function }, &[x]).expect("fits");
     }
     let mut inputs = vec![x];
     match &op {
@@ -73,29 +71,14 @@ fn one_node(op: Op, relu_before: Option<Activation>) -> Graph {
 }
 
 fn pool(kind: PoolKind, padding: Padding) -> Op {
-    Op::Pool2d(Pool2d {
-        kind,
-        window: [3, 3],
-        stride: [2, 2],
-        padding,
-    })
+    Op::Pool2d(Pool2d { kind, window: [3, 3], stride: [2, 2], padding })
 }
 
-const ODD: Padding = Padding {
-    top: 1,
-    bottom: 0,
-    left: 1,
-    right: 0,
-};
+const ODD: Padding = Padding { top: 1, bottom: 0, left: 1, right: 0 };
 
 #[test]
 fn padding_of_its_own_comes_back() {
-    let conv = Op::Conv2d(Conv2d {
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: ODD,
-        activation: None,
-    });
+    let conv = Op::Conv2d(Conv2d { stride: [1, 1], dilation: [1, 1], padding: ODD, activation: None });
     let max = pool(PoolKind::Max, ODD);
     for graph in [one_node(conv, None), one_node(max, Some(Activation::Relu6))] {
         let bytes = tflite::write(&graph).expect("writes");
@@ -106,35 +89,21 @@ fn padding_of_its_own_comes_back() {
 #[test]
 fn what_tflite_cannot_express_is_refused_by_name() {
     let cases = [
-        (
-            one_node(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), None),
-            "fold it",
-        ),
+        (one_node(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), None), "fold it"),
         (one_node(pool(PoolKind::Max, ODD), None), "cannot be negative"),
-        (
-            one_node(pool(PoolKind::Average, ODD), Some(Activation::Relu)),
-            "SAME or VALID",
-        ),
+        (one_node(pool(PoolKind::Average, ODD), Some(Activation::Relu)), "SAME or VALID"),
     ];
     for (graph, expected) in cases {
         let error = tflite::write(&graph).expect_err("refuses");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let message = error.to_string();
-        assert!(
-            message.contains("node `node`") && message.contains(expected),
-            "{message}"
-        );
+        assert!(message.contains("node `node`") && message.contains(expected), "{message}");
     }
 }
 
 #[test]
 fn a_convolution_without_bias_gets_zeros() {
-    let conv = Conv2d {
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::default(),
-        activation: None,
-    };
+    let conv = Conv2d { stride: [1, 1], dilation: [1, 1], padding: Padding::default(), activation: None };
     let mut graph = one_node(Op::Conv2d(conv), None);
     graph.nodes[0].inputs.pop();
     let again = tflite::read(&tflite::write(&graph).expect("writes")).expect("reads");
@@ -145,9 +114,7 @@ fn a_convolution_without_bias_gets_zeros() {
 #[test]
 fn free_text_survives() {
     let mut graph = graphs::random(1, Numbers::Float);
-    graph
-        .metadata
-        .insert("classes".to_owned(), "no\nyes — да".to_owned());
+    graph.metadata.insert("classes".to_owned(), "no\nyes — да".to_owned());
     let again = tflite::read(&tflite::write(&graph).expect("writes")).expect("reads");
     assert_eq!(again.metadata, graph.metadata);
 }

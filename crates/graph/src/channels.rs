@@ -50,20 +50,14 @@ impl ChannelGroups {
     /// Finds the channel groups of `graph`, which must be verified.
     #[must_use]
     pub fn of(graph: &Graph) -> Self {
-        let mut finder = Finder {
-            groups: Vec::new(),
-            units: vec![Vec::new(); graph.tensors.len()],
-        };
+        let mut finder = Finder { groups: Vec::new(), units: vec![Vec::new(); graph.tensors.len()] };
         for (id, _) in graph.nodes_with_ids() {
             finder.follow(graph, id);
         }
         for &output in &graph.outputs {
             finder.keep(
                 output,
-                &format!(
-                    "its channels are the network's output `{}`",
-                    graph.tensor(output).name
-                ),
+                &format!("its channels are the network's output `{}`", graph.tensor(output).name),
             );
         }
         Self(finder.groups)
@@ -79,13 +73,10 @@ impl ChannelGroups {
     /// # Errors
     /// If there is none.
     pub fn get(&self, name: &str) -> Result<&ChannelGroup> {
-        self.0
-            .iter()
-            .find(|group| group.name == name)
-            .ok_or_else(|| GraphError::InvalidEdit {
-                group: name.to_owned(),
-                message: "the graph has no such channel group".to_owned(),
-            })
+        self.0.iter().find(|group| group.name == name).ok_or_else(|| GraphError::InvalidEdit {
+            group: name.to_owned(),
+            message: "the graph has no such channel group".to_owned(),
+        })
     }
 }
 
@@ -125,19 +116,12 @@ impl Finder {
                 units
             }
             Op::Flatten => {
-                let features = node
-                    .outputs
-                    .first()
-                    .and_then(|output| graph.tensor(*output).shape.channels());
+                let features = node.outputs.first().and_then(|output| graph.tensor(*output).shape.channels());
                 units
                     .iter()
                     .copied()
                     .cycle()
-                    .take(if units.is_empty() {
-                        0
-                    } else {
-                        features.unwrap_or(0)
-                    })
+                    .take(if units.is_empty() { 0 } else { features.unwrap_or(0) })
                     .collect()
             }
             Op::Opaque(opaque) => {
@@ -161,40 +145,18 @@ impl Finder {
     /// Starts a group of new units for the layer's output: axis 0 of its weights and of its bias.
     fn start(&mut self, graph: &Graph, id: NodeId) -> Vec<UnitId> {
         let node = graph.node(id);
-        let channels = node
-            .outputs
-            .first()
-            .and_then(|output| graph.tensor(*output).shape.channels())
-            .unwrap_or(0);
-        let slices = |index| {
-            node.inputs[1..].iter().map(move |&tensor| Slice {
-                tensor,
-                axis: 0,
-                index,
-            })
-        };
-        let units = (0..channels)
-            .map(|index| ChannelUnit {
-                slices: slices(index).collect(),
-            })
-            .collect();
-        self.groups.push(ChannelGroup {
-            name: node.name.clone(),
-            layer: id,
-            units,
-            kept: None,
-        });
-        (0..channels)
-            .map(|channel| (self.groups.len() - 1, channel))
-            .collect()
+        let channels =
+            node.outputs.first().and_then(|output| graph.tensor(*output).shape.channels()).unwrap_or(0);
+        let slices = |index| node.inputs[1..].iter().map(move |&tensor| Slice { tensor, axis: 0, index });
+        let units = (0..channels).map(|index| ChannelUnit { slices: slices(index).collect() }).collect();
+        self.groups.push(ChannelGroup { name: node.name.clone(), layer: id, units, kept: None });
+        (0..channels).map(|channel| (self.groups.len() - 1, channel)).collect()
     }
 
     /// Notes that axis `axis` of a constant is indexed by these units.
     fn note(&mut self, units: &[UnitId], tensor: TensorId, axis: usize) {
         for (index, &(group, channel)) in units.iter().enumerate() {
-            self.groups[group].units[channel]
-                .slices
-                .push(Slice { tensor, axis, index });
+            self.groups[group].units[channel].slices.push(Slice { tensor, axis, index });
         }
     }
 

@@ -72,17 +72,11 @@ pub fn cost(graph: &Graph) -> GraphCost {
 
 fn macs(graph: &Graph, id: NodeId) -> u64 {
     let node = graph.node(id);
-    let input = |position: usize| {
-        node.inputs
-            .get(position)
-            .map_or(0, |id| elements(graph.tensor(*id)))
-    };
+    let input = |position: usize| node.inputs.get(position).map_or(0, |id| elements(graph.tensor(*id)));
     match &node.op {
         Op::Conv2d(_) => {
             let output = node.outputs.first().map(|id| graph.tensor(*id));
-            let pixels = output
-                .and_then(|tensor| tensor.shape.image())
-                .map_or(0, |[h, w, _]| h * w);
+            let pixels = output.and_then(|tensor| tensor.shape.image()).map_or(0, |[h, w, _]| h * w);
             input(1) * pixels as u64
         }
         Op::FullyConnected(_) => input(1),
@@ -97,8 +91,5 @@ fn elements(tensor: &Tensor) -> u64 {
 
 fn written_bytes(graph: &Graph, node: &Node) -> u64 {
     let bytes = |tensor: &Tensor| elements(tensor) * tensor.dtype.bytes() as u64;
-    node.outputs
-        .iter()
-        .map(|output| bytes(graph.tensor(*output)))
-        .sum()
+    node.outputs.iter().map(|output| bytes(graph.tensor(*output))).sum()
 }

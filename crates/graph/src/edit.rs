@@ -31,10 +31,7 @@ pub fn remove_channels(graph: &Graph, removals: &[ChannelRemoval]) -> Result<Gra
     let mut marks: BTreeMap<(TensorId, usize), Vec<bool>> = BTreeMap::new();
     for removal in removals {
         let group = groups.get(&removal.group)?;
-        let invalid = |message: String| GraphError::InvalidEdit {
-            group: removal.group.clone(),
-            message,
-        };
+        let invalid = |message: String| GraphError::InvalidEdit { group: removal.group.clone(), message };
         if let Some(reason) = &group.kept {
             return Err(invalid(format!("the group is kept: {reason}")));
         }
@@ -50,16 +47,12 @@ pub fn remove_channels(graph: &Graph, removals: &[ChannelRemoval]) -> Result<Gra
         }
         for &channel in &removal.channels {
             let unit = group.units.get(channel).ok_or_else(|| {
-                invalid(format!(
-                    "expected channels below {}, found {channel}",
-                    group.units.len()
-                ))
+                invalid(format!("expected channels below {}, found {channel}", group.units.len()))
             })?;
             for slice in &unit.slices {
                 let size = graph.tensor(slice.tensor).shape.dims()[slice.axis].with_batch(1);
-                marks
-                    .entry((slice.tensor, slice.axis))
-                    .or_insert_with(|| vec![false; size])[slice.index] = true;
+                marks.entry((slice.tensor, slice.axis)).or_insert_with(|| vec![false; size])[slice.index] =
+                    true;
             }
         }
     }

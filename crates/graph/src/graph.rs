@@ -66,13 +66,7 @@ impl Graph {
 
     /// Adds a tensor that a caller provides.
     pub fn add_input(&mut self, name: impl Into<String>, shape: Shape, dtype: DType) -> TensorId {
-        let id = self.push(Tensor {
-            name: name.into(),
-            shape,
-            dtype,
-            quantization: None,
-            data: None,
-        });
+        let id = self.push(Tensor { name: name.into(), shape, dtype, quantization: None, data: None });
         self.inputs.push(id);
         id
     }
@@ -93,20 +87,11 @@ impl Graph {
     /// # Errors
     /// If the inputs do not fit the operator, or the operator's output cannot be inferred (opaque operators).
     pub fn add_node(&mut self, name: impl Into<String>, op: Op, inputs: &[TensorId]) -> Result<TensorId> {
-        let mut node = Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-            outputs: Vec::with_capacity(1),
-        };
+        let mut node =
+            Node { name: name.into(), op, inputs: inputs.to_vec(), outputs: Vec::with_capacity(1) };
         let (shape, dtype) = infer_output(self, &node)?;
-        let output = self.push(Tensor {
-            name: node.name.clone(),
-            shape,
-            dtype,
-            quantization: None,
-            data: None,
-        });
+        let output =
+            self.push(Tensor { name: node.name.clone(), shape, dtype, quantization: None, data: None });
         node.outputs.push(output);
         self.nodes.push(node);
         Ok(output)
@@ -134,25 +119,18 @@ impl Graph {
 
     /// All nodes with their positions, in topological order.
     pub fn nodes_with_ids(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .map(|(position, node)| (NodeId(position), node))
+        self.nodes.iter().enumerate().map(|(position, node)| (NodeId(position), node))
     }
 
     /// The nodes that read `tensor`, in order.
     pub fn consumers(&self, tensor: TensorId) -> impl Iterator<Item = NodeId> {
-        self.nodes_with_ids()
-            .filter(move |(_, node)| node.inputs.contains(&tensor))
-            .map(|(id, _)| id)
+        self.nodes_with_ids().filter(move |(_, node)| node.inputs.contains(&tensor)).map(|(id, _)| id)
     }
 
     /// The node that writes `tensor`, if one does.
     #[must_use]
     pub fn producer(&self, tensor: TensorId) -> Option<NodeId> {
-        self.nodes_with_ids()
-            .find(|(_, node)| node.outputs.contains(&tensor))
-            .map(|(id, _)| id)
+        self.nodes_with_ids().find(|(_, node)| node.outputs.contains(&tensor)).map(|(id, _)| id)
     }
 
     /// The only input.
@@ -174,10 +152,7 @@ impl Graph {
     /// Drops the tensors that are neither inputs nor outputs nor touched by a node, and renumbers the rest in order.
     pub fn remove_unused_tensors(&mut self) {
         let mut used = vec![false; self.tensors.len()];
-        let touched = self
-            .nodes
-            .iter()
-            .flat_map(|node| node.inputs.iter().chain(&node.outputs));
+        let touched = self.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
         for id in touched.chain(&self.inputs).chain(&self.outputs) {
             used[id.0] = true;
         }
@@ -195,10 +170,7 @@ impl Graph {
             position += 1;
             used[position - 1]
         });
-        let touching = self
-            .nodes
-            .iter_mut()
-            .flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
+        let touching = self.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
         for id in touching.chain(&mut self.inputs).chain(&mut self.outputs) {
             *id = renumbered[id.0];
         }

@@ -29,12 +29,7 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 padding: conv.padding,
             };
             let [out_h, out_w] = context.slide([height, width], window)?;
-            Shape::new(vec![
-                x.shape.dims()[0],
-                out_h.into(),
-                out_w.into(),
-                out_channels.into(),
-            ])
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), out_channels.into()])
         }
         Op::FullyConnected(_) => {
             context.arity(2, 3)?;
@@ -67,12 +62,8 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
         Op::Pool2d(pool) => {
             context.arity(1, 1)?;
             let [height, width, channels] = context.image(x)?;
-            let window = Window {
-                kernel: pool.window,
-                stride: pool.stride,
-                dilation: [1, 1],
-                padding: pool.padding,
-            };
+            let window =
+                Window { kernel: pool.window, stride: pool.stride, dilation: [1, 1], padding: pool.padding };
             let hangs_free = pool.padding.top >= pool.window[0]
                 || pool.padding.bottom >= pool.window[0]
                 || pool.padding.left >= pool.window[1]
@@ -81,12 +72,7 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 return Err(context.invalid("expected padding smaller than the pooling window".to_owned()));
             }
             let [out_h, out_w] = context.slide([height, width], window)?;
-            Shape::new(vec![
-                x.shape.dims()[0],
-                out_h.into(),
-                out_w.into(),
-                channels.into(),
-            ])
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), channels.into()])
         }
         Op::GlobalPool2d { .. } => {
             context.arity(1, 1)?;
@@ -141,11 +127,7 @@ struct Context<'a> {
 
 impl<'a> Context<'a> {
     fn invalid(&self, message: String) -> GraphError {
-        GraphError::InvalidNode {
-            node: self.node.name.clone(),
-            op: self.node.op.name().to_owned(),
-            message,
-        }
+        GraphError::InvalidNode { node: self.node.name.clone(), op: self.node.op.name().to_owned(), message }
     }
 
     fn arity(&self, least: usize, most: usize) -> Result<()> {
@@ -153,11 +135,7 @@ impl<'a> Context<'a> {
         if (least..=most).contains(&found) {
             return Ok(());
         }
-        let expected = if least == most {
-            least.to_string()
-        } else {
-            format!("{least} to {most}")
-        };
+        let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
         Err(self.invalid(format!("expected {expected} inputs, found {found}")))
     }
 
@@ -212,12 +190,7 @@ impl<'a> Context<'a> {
 
     /// Output height and width: `(input + padding − extent) / stride + 1`.
     fn slide(&self, input: [usize; 2], window: Window) -> Result<[usize; 2]> {
-        let Window {
-            kernel,
-            stride,
-            dilation,
-            padding,
-        } = window;
+        let Window { kernel, stride, dilation, padding } = window;
         let pads = [[padding.top, padding.bottom], [padding.left, padding.right]];
         let mut output = [0; 2];
         for axis in 0..2 {
@@ -226,12 +199,8 @@ impl<'a> Context<'a> {
                     "expected kernel, stride and dilation of at least 1, found {kernel:?}, {stride:?} and {dilation:?}"
                 )));
             }
-            let extent = (kernel[axis] - 1)
-                .checked_mul(dilation[axis])
-                .and_then(|span| span.checked_add(1));
-            let padded = pads[axis]
-                .iter()
-                .try_fold(input[axis], |sum, &pad| sum.checked_add(pad));
+            let extent = (kernel[axis] - 1).checked_mul(dilation[axis]).and_then(|span| span.checked_add(1));
+            let padded = pads[axis].iter().try_fold(input[axis], |sum, &pad| sum.checked_add(pad));
             output[axis] = match (padded, extent) {
                 (Some(padded), Some(extent)) if padded >= extent => (padded - extent) / stride[axis] + 1,
                 _ => {

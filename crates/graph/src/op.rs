@@ -53,9 +53,7 @@ impl Op {
                 PoolKind::Average => "average pooling",
             },
             Self::GlobalPool2d { kind: PoolKind::Max } => "global max pooling",
-            Self::GlobalPool2d {
-                kind: PoolKind::Average,
-            } => "global average pooling",
+            Self::GlobalPool2d { kind: PoolKind::Average } => "global average pooling",
             Self::Flatten => "flatten",
             Self::Softmax(_) => "softmax",
             Self::Quantize { .. } => "quantize",
@@ -142,12 +140,7 @@ impl Padding {
             (steps * stride[axis] + extent).saturating_sub(input[axis])
         };
         let (rows, columns) = (total(0), total(1));
-        Self {
-            top: rows / 2,
-            bottom: rows - rows / 2,
-            left: columns / 2,
-            right: columns - columns / 2,
-        }
+        Self { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 }
     }
 }
 

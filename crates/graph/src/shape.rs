@@ -65,11 +65,7 @@ impl Shape {
     /// A shape whose outermost dimension is the symbolic batch: `[N, sizes…]`.
     #[must_use]
     pub fn batched(sizes: &[usize]) -> Self {
-        Self(
-            std::iter::once(Dim::BATCH)
-                .chain(sizes.iter().copied().map(Dim::Fixed))
-                .collect(),
-        )
+        Self(std::iter::once(Dim::BATCH).chain(sizes.iter().copied().map(Dim::Fixed)).collect())
     }
 
     /// A shape of any dimensions.
@@ -99,9 +95,7 @@ impl Shape {
     /// The number of elements when the batch is `batch`, or `None` if it does not fit in memory's addresses.
     #[must_use]
     pub fn elements(&self, batch: usize) -> Option<usize> {
-        self.0
-            .iter()
-            .try_fold(1usize, |product, dim| product.checked_mul(dim.with_batch(batch)))
+        self.0.iter().try_fold(1usize, |product, dim| product.checked_mul(dim.with_batch(batch)))
     }
 
     /// All sizes if none is symbolic.

@@ -130,8 +130,7 @@ impl TensorData {
         /// Splits the bytes into elements of `N` bytes each.
         fn elements<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Option<Vec<T>> {
             let (chunks, rest) = bytes.as_chunks::<N>();
-            rest.is_empty()
-                .then(|| chunks.iter().copied().map(from).collect())
+            rest.is_empty().then(|| chunks.iter().copied().map(from).collect())
         }
         Some(match dtype {
             DType::F32 => Self::F32(elements(bytes, f32::from_le_bytes)?),

@@ -45,20 +45,11 @@ impl Graph {
     }
 
     fn verify_ids(&self) -> Result<()> {
-        let nodes = self
-            .nodes
-            .iter()
-            .flat_map(|node| node.inputs.iter().chain(&node.outputs));
-        match nodes
-            .chain(&self.inputs)
-            .chain(&self.outputs)
-            .find(|id| id.0 >= self.tensors.len())
-        {
-            Some(id) => Err(self.invalid(format!(
-                "expected tensor ids below {}, found {}",
-                self.tensors.len(),
-                id.0
-            ))),
+        let nodes = self.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
+        match nodes.chain(&self.inputs).chain(&self.outputs).find(|id| id.0 >= self.tensors.len()) {
+            Some(id) => {
+                Err(self.invalid(format!("expected tensor ids below {}, found {}", self.tensors.len(), id.0)))
+            }
             None => Ok(()),
         }
     }
@@ -67,10 +58,7 @@ impl Graph {
         let mut names = HashSet::new();
         for tensor in &self.tensors {
             if !names.insert(tensor.name.as_str()) {
-                return Err(invalid(
-                    tensor,
-                    "expected a unique name, found it twice".to_owned(),
-                ));
+                return Err(invalid(tensor, "expected a unique name, found it twice".to_owned()));
             }
             verify_data(tensor)?;
             verify_quantization(tensor)?;
@@ -86,10 +74,7 @@ impl Graph {
         let mut known: Vec<bool> = self.tensors.iter().map(|tensor| tensor.data.is_some()).collect();
         for &TensorId(id) in &self.inputs {
             if std::mem::replace(&mut known[id], true) {
-                return Err(invalid(
-                    &self.tensors[id],
-                    "an input is constant or given twice".to_owned(),
-                ));
+                return Err(invalid(&self.tensors[id], "an input is constant or given twice".to_owned()));
             }
         }
         for node in &self.nodes {
@@ -107,49 +92,31 @@ impl Graph {
             }
         }
         match self.outputs.iter().find(|id| !known[id.0]) {
-            Some(&id) => Err(invalid(
-                self.tensor(id),
-                "is an output that nothing writes".to_owned(),
-            )),
+            Some(&id) => Err(invalid(self.tensor(id), "is an output that nothing writes".to_owned())),
             None => Ok(()),
         }
     }
 
     fn invalid(&self, message: String) -> GraphError {
-        GraphError::InvalidGraph {
-            graph: self.name.clone(),
-            message,
-        }
+        GraphError::InvalidGraph { graph: self.name.clone(), message }
     }
 }
 
 fn invalid(tensor: &Tensor, message: String) -> GraphError {
-    GraphError::InvalidTensor {
-        tensor: tensor.name.clone(),
-        message,
-    }
+    GraphError::InvalidTensor { tensor: tensor.name.clone(), message }
 }
 
 fn verify_data(tensor: &Tensor) -> Result<()> {
     let Some(data) = &tensor.data else { return Ok(()) };
     if data.dtype() != tensor.dtype {
-        return Err(invalid(
-            tensor,
-            format!("expected {} data, found {}", tensor.dtype, data.dtype()),
-        ));
+        return Err(invalid(tensor, format!("expected {} data, found {}", tensor.dtype, data.dtype())));
     }
-    let expected = tensor
-        .shape
-        .sizes()
-        .and_then(|sizes| sizes.into_iter().try_fold(1usize, usize::checked_mul));
+    let expected =
+        tensor.shape.sizes().and_then(|sizes| sizes.into_iter().try_fold(1usize, usize::checked_mul));
     if expected != Some(data.len()) {
         return Err(invalid(
             tensor,
-            format!(
-                "expected data for the shape {}, found {} elements",
-                tensor.shape,
-                data.len()
-            ),
+            format!("expected data for the shape {}, found {} elements", tensor.shape, data.len()),
         ));
     }
     Ok(())
@@ -160,19 +127,13 @@ fn verify_quantization(tensor: &Tensor) -> Result<()> {
         return Ok(());
     };
     let Some((least, greatest)) = tensor.dtype.integer_range() else {
-        return Err(invalid(
-            tensor,
-            "expected no quantization of a float tensor".to_owned(),
-        ));
+        return Err(invalid(tensor, "expected no quantization of a float tensor".to_owned()));
     };
     let sound = |scale: f32| scale.is_finite() && scale > 0.0;
     match quantization {
         Quantization::PerTensor { scale, zero_point } => {
             if !sound(*scale) {
-                return Err(invalid(
-                    tensor,
-                    format!("expected a positive finite scale, found {scale}"),
-                ));
+                return Err(invalid(tensor, format!("expected a positive finite scale, found {scale}")));
             }
             if !(least..=greatest).contains(&i64::from(*zero_point)) {
                 return Err(invalid(
@@ -194,10 +155,7 @@ fn verify_quantization(tensor: &Tensor) -> Result<()> {
                 ));
             }
             if let Some(scale) = scales.iter().find(|scale| !sound(**scale)) {
-                return Err(invalid(
-                    tensor,
-                    format!("expected positive finite scales, found {scale}"),
-                ));
+                return Err(invalid(tensor, format!("expected positive finite scales, found {scale}")));
             }
         }
     }

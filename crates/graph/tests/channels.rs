@@ -11,31 +11,13 @@ use taper_graph::{
 fn network() -> Graph {
     let mut graph = Graph::new("small");
     let constant = |graph: &mut Graph, name: &str, sizes: &[usize]| {
-        let values = (0..sizes.iter().product::<usize>())
-            .map(|value| value as f32)
-            .collect();
+        let values = (0..sizes.iter().product::<usize>()).map(|value| value as f32).collect();
         graph.add_constant(name, sizes, TensorData::F32(values))
     };
-    let same = Padding {
-        top: 1,
-        bottom: 1,
-        left: 1,
-        right: 1,
-    };
-    let conv = |activation| {
-        Op::Conv2d(Conv2d {
-            stride: [1, 1],
-            dilation: [1, 1],
-            padding: same,
-            activation,
-        })
-    };
-    let pool = Pool2d {
-        kind: PoolKind::Max,
-        window: [2, 2],
-        stride: [2, 2],
-        padding: Padding::default(),
-    };
+    let same = Padding { top: 1, bottom: 1, left: 1, right: 1 };
+    let conv =
+        |activation| Op::Conv2d(Conv2d { stride: [1, 1], dilation: [1, 1], padding: same, activation });
+    let pool = Pool2d { kind: PoolKind::Max, window: [2, 2], stride: [2, 2], padding: Padding::default() };
 
     let mut x = graph.add_input("image", Shape::batched(&[4, 4, 2]), DType::F32);
     let inputs = [x, constant(&mut graph, "conv1/weights", &[4, 3, 3, 2])];
@@ -47,72 +29,36 @@ fn network() -> Graph {
         constant(&mut graph, "bn/mean", &[4]),
         constant(&mut graph, "bn/variance", &[4]),
     ];
-    x = graph
-        .add_node("bn", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &inputs)
-        .expect("bn");
+    x = graph.add_node("bn", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &inputs).expect("bn");
     x = graph.add_node("pool", Op::Pool2d(pool), &[x]).expect("pool");
-    x = graph
-        .add_node(
-            "relu",
-            Op::Activation {
-                function: Activation::Relu,
-            },
-            &[x],
-        )
-        .expect("relu");
-    let inputs = [
-        x,
-        constant(&mut graph, "conv2/weights", &[3, 3, 3, 4]),
-        constant(&mut graph, "conv2/bias", &[3]),
-    ];
-    x = graph
-        .add_node("conv2", conv(Some(Activation::Relu)), &inputs)
-        .expect("conv2");
+    x = graph.add_node("relu", Op::Activation { function: Activation::Relu }, &[x]).expect("relu");
+    let inputs =
+        [x, constant(&mut graph, "conv2/weights", &[3, 3, 3, 4]), constant(&mut graph, "conv2/bias", &[3])];
+    x = graph.add_node("conv2", conv(Some(Activation::Relu)), &inputs).expect("conv2");
     x = graph.add_node("flatten", Op::Flatten, &[x]).expect("flatten");
-    let inputs = [
-        x,
-        constant(&mut graph, "dense/weights", &[5, 12]),
-        constant(&mut graph, "dense/bias", &[5]),
-    ];
-    x = graph
-        .add_node("dense", Op::FullyConnected(FullyConnected::default()), &inputs)
-        .expect("dense");
-    x = graph
-        .add_node("softmax", Op::Softmax(Softmax { beta: 1.0 }), &[x])
-        .expect("softmax");
+    let inputs =
+        [x, constant(&mut graph, "dense/weights", &[5, 12]), constant(&mut graph, "dense/bias", &[5])];
+    x = graph.add_node("dense", Op::FullyConnected(FullyConnected::default()), &inputs).expect("dense");
+    x = graph.add_node("softmax", Op::Softmax(Softmax { beta: 1.0 }), &[x]).expect("softmax");
     graph.outputs.push(x);
     graph.verify().expect("consistent");
     graph
 }
 
 fn constant<'a>(graph: &'a Graph, name: &str) -> &'a [f32] {
-    graph
-        .tensors
-        .iter()
-        .find(|tensor| tensor.name == name)
-        .and_then(|tensor| tensor.f32_data())
-        .expect(name)
+    graph.tensors.iter().find(|tensor| tensor.name == name).and_then(|tensor| tensor.f32_data()).expect(name)
 }
 
 fn removal(group: &str, channels: &[usize]) -> ChannelRemoval {
-    ChannelRemoval {
-        group: group.to_owned(),
-        channels: channels.to_vec(),
-    }
+    ChannelRemoval { group: group.to_owned(), channels: channels.to_vec() }
 }
 
 #[test]
 fn each_layer_starts_a_group_and_the_output_is_kept() {
     let groups = ChannelGroups::of(&network());
-    let found: Vec<_> = groups
-        .0
-        .iter()
-        .map(|group| (group.name.as_str(), group.units.len(), group.kept.is_some()))
-        .collect();
-    assert_eq!(
-        found,
-        [("conv1", 4, false), ("conv2", 3, false), ("dense", 5, true)]
-    );
+    let found: Vec<_> =
+        groups.0.iter().map(|group| (group.name.as_str(), group.units.len(), group.kept.is_some())).collect();
+    assert_eq!(found, [("conv1", 4, false), ("conv2", 3, false), ("dense", 5, true)]);
 }
 
 #[test]
@@ -140,24 +86,15 @@ fn removal_in_two_steps_equals_removal_in_one() {
     let graph = network();
     let first = remove_channels(&graph, &[removal("conv1", &[1])]).expect("removable");
     let second = remove_channels(&first, &[removal("conv1", &[1])]).expect("removable");
-    assert_eq!(
-        second,
-        remove_channels(&graph, &[removal("conv1", &[1, 2])]).expect("removable")
-    );
+    assert_eq!(second, remove_channels(&graph, &[removal("conv1", &[1, 2])]).expect("removable"));
 }
 
 #[test]
 fn removals_that_do_not_fit_are_refused_by_name() {
     let graph = network();
     let cases = [
-        (
-            removal("conv9", &[0]),
-            "cannot remove channels of `conv9`: the graph has no such channel group",
-        ),
-        (
-            removal("conv1", &[4]),
-            "cannot remove channels of `conv1`: expected channels below 4, found 4",
-        ),
+        (removal("conv9", &[0]), "cannot remove channels of `conv9`: the graph has no such channel group"),
+        (removal("conv1", &[4]), "cannot remove channels of `conv1`: expected channels below 4, found 4"),
         (
             removal("conv1", &[2, 1]),
             "cannot remove channels of `conv1`: expected channels in ascending order",
@@ -188,30 +125,17 @@ fn scores_are_taken_behind_the_nonlinearity() {
         })
         .filter(|(name, _)| ["conv1", "conv2", "dense"].contains(name))
         .collect();
-    assert_eq!(
-        names,
-        [("conv1", Some("relu")), ("conv2", Some("conv2")), ("dense", None)]
-    );
+    assert_eq!(names, [("conv1", Some("relu")), ("conv2", Some("conv2")), ("dense", None)]);
 }
 
 #[test]
 fn channels_that_reach_an_opaque_operator_are_kept() {
     let mut graph = network();
-    let relu = graph
-        .nodes
-        .iter()
-        .position(|node| node.name == "relu")
-        .expect("relu");
-    graph.nodes[relu].op = Op::Opaque(Opaque {
-        code: "CUSTOM".to_owned(),
-        attributes: Vec::new(),
-    });
+    let relu = graph.nodes.iter().position(|node| node.name == "relu").expect("relu");
+    graph.nodes[relu].op = Op::Opaque(Opaque { code: "CUSTOM".to_owned(), attributes: Vec::new() });
     let groups = ChannelGroups::of(&graph);
     let kept = groups.get("conv1").expect("conv1").kept.as_deref();
-    assert_eq!(
-        kept,
-        Some("they reach `relu`, an operator CUSTOM that is not understood")
-    );
+    assert_eq!(kept, Some("they reach `relu`, an operator CUSTOM that is not understood"));
 }
 
 #[test]
@@ -228,14 +152,8 @@ fn cost_follows_the_formulas_of_the_source() {
 fn inconsistent_graphs_are_refused_by_name() {
     type Break = fn(&mut Graph);
     let cases: [(Break, &str); 4] = [
-        (
-            |graph| graph.tensors[1].data = Some(TensorData::F32(vec![0.0; 3])),
-            "tensor `conv1/weights`",
-        ),
-        (
-            |graph| graph.tensors[2].name = "image".to_owned(),
-            "tensor `image`: expected a unique name",
-        ),
+        (|graph| graph.tensors[1].data = Some(TensorData::F32(vec![0.0; 3])), "tensor `conv1/weights`"),
+        (|graph| graph.tensors[2].name = "image".to_owned(), "tensor `image`: expected a unique name"),
         (
             |graph| graph.nodes.swap(0, 1),
             "in node `bn` (batch normalisation): reads `conv1` before it is written",

@@ -60,23 +60,15 @@ fn noise(length: usize, seed: u32) -> impl Iterator<Item = f32> {
 
 fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
     let mut values = noise(length * LANES, seed);
-    (0..length)
-        .map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap())))
-        .collect()
+    (0..length).map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap()))).collect()
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(2, |threads| threads.parse().unwrap());
     let filter = arguments.next().unwrap_or_default();
-    let isa = Isa::available()
-        .into_iter()
-        .find(|isa| isa.name().contains(&filter))
-        .unwrap_or(Isa::best());
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
+    let isa = Isa::available().into_iter().find(|isa| isa.name().contains(&filter)).unwrap_or(Isa::best());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let rounds = 2_000_000;
         let chains = isa.dispatch(Peak { rounds: 1 });
@@ -85,10 +77,7 @@ fn main() {
         });
         let peak = (threads * rounds * chains * LANES * 2) as f64 / time / 1e9;
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
-        println!(
-            "{:>16} {:>6} {:>8} {:>8} {:>8}   ms",
-            "layer", "batch", "forward", "dw", "dx"
-        );
+        println!("{:>16} {:>6} {:>8} {:>8} {:>8}   ms", "layer", "batch", "forward", "dw", "dx");
         for batch in [64, 256] {
             let mut total = [0.0; 3];
             for (name, inputs, outputs, side, repeats) in LAYERS {
@@ -145,12 +134,7 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
         kernel: [3, 3],
         stride: [1, 1],
         dilation: [1, 1],
-        padding: Padding {
-            top: 1,
-            bottom: 1,
-            left: 1,
-            right: 1,
-        },
+        padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
         groups: 1,
     };
     let convolution = Conv2d::new(geometry, isa);

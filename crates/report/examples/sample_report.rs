@@ -22,21 +22,15 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "an example is a program, and its errors go to its user"
-)]
+#[expect(clippy::print_stderr, reason = "an example is a program, and its errors go to its user")]
 fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
 }
 
 fn document() -> Document {
-    let figure = |label: &str, value: Value, note: &str| Figure {
-        label: label.into(),
-        value,
-        note: note.into(),
-    };
+    let figure =
+        |label: &str, value: Value, note: &str| Figure { label: label.into(), value, note: note.into() };
     Document {
         title: "VGG-16 on MNIST, adapted".into(),
         subtitle: "Sample data, for looking at the page: no network was trained to make it".into(),
@@ -56,16 +50,8 @@ fn document() -> Document {
                 Value::new(0.9812, Format::Percent(2)),
                 "float 98.20\u{202f}%, at the start 98.70\u{202f}%",
             ),
-            figure(
-                "INT8 file",
-                Value::new(18_944.0, Format::Si(3)).unit("B"),
-                "vgg16-int8.tflite",
-            ),
-            figure(
-                "Run time",
-                Value::new(734.0, Format::Duration),
-                "2 cores, 135 epochs",
-            ),
+            figure("INT8 file", Value::new(18_944.0, Format::Si(3)).unit("B"), "vgg16-int8.tflite"),
+            figure("Run time", Value::new(734.0, Format::Duration), "2 cores, 135 epochs"),
         ],
         sections: vec![iterations(), widths(), training(), integers(), provenance()],
         footer: "Taper 0.1.0 · sample data".into(),
@@ -76,110 +62,14 @@ fn document() -> Document {
 type Iteration = (u32, u32, u32, f64, u64, u64, f64, f64, f64, f64, Status);
 
 const ITERATIONS: [Iteration; 8] = [
-    (
-        1,
-        256,
-        1,
-        0.20,
-        6_912_404,
-        141_020_160,
-        1.402e-3,
-        0.9710,
-        0.9861,
-        0.0461,
-        Status::Plain,
-    ),
-    (
-        2,
-        512,
-        2,
-        0.20,
-        2_310_882,
-        55_803_904,
-        6.10e-4,
-        0.9533,
-        0.9868,
-        0.0444,
-        Status::Plain,
-    ),
-    (
-        3,
-        1024,
-        4,
-        0.25,
-        702_118,
-        19_406_848,
-        2.87e-4,
-        0.8802,
-        0.9859,
-        0.0470,
-        Status::Plain,
-    ),
-    (
-        4,
-        2048,
-        8,
-        0.25,
-        151_903,
-        6_802_432,
-        1.76e-4,
-        0.6120,
-        0.9846,
-        0.0513,
-        Status::Plain,
-    ),
-    (
-        5,
-        4096,
-        16,
-        0.30,
-        31_277,
-        2_406_400,
-        1.21e-4,
-        0.3415,
-        0.9835,
-        0.0562,
-        Status::Plain,
-    ),
-    (
-        6,
-        4096,
-        32,
-        0.20,
-        3_104,
-        702_208,
-        7.5e-5,
-        0.1135,
-        0.9542,
-        0.1490,
-        Status::RolledBack,
-    ),
-    (
-        6,
-        4096,
-        32,
-        0.40,
-        9_640,
-        1_312_768,
-        9.6e-5,
-        0.2080,
-        0.9829,
-        0.0588,
-        Status::Plain,
-    ),
-    (
-        7,
-        4096,
-        40,
-        0.40,
-        4_826,
-        904_960,
-        8.30e-5,
-        0.1742,
-        0.9820,
-        0.0631,
-        Status::Chosen,
-    ),
+    (1, 256, 1, 0.20, 6_912_404, 141_020_160, 1.402e-3, 0.9710, 0.9861, 0.0461, Status::Plain),
+    (2, 512, 2, 0.20, 2_310_882, 55_803_904, 6.10e-4, 0.9533, 0.9868, 0.0444, Status::Plain),
+    (3, 1024, 4, 0.25, 702_118, 19_406_848, 2.87e-4, 0.8802, 0.9859, 0.0470, Status::Plain),
+    (4, 2048, 8, 0.25, 151_903, 6_802_432, 1.76e-4, 0.6120, 0.9846, 0.0513, Status::Plain),
+    (5, 4096, 16, 0.30, 31_277, 2_406_400, 1.21e-4, 0.3415, 0.9835, 0.0562, Status::Plain),
+    (6, 4096, 32, 0.20, 3_104, 702_208, 7.5e-5, 0.1135, 0.9542, 0.1490, Status::RolledBack),
+    (6, 4096, 32, 0.40, 9_640, 1_312_768, 9.6e-5, 0.2080, 0.9829, 0.0588, Status::Plain),
+    (7, 4096, 40, 0.40, 4_826, 904_960, 8.30e-5, 0.1742, 0.9820, 0.0631, Status::Chosen),
 ];
 
 fn iterations() -> Section {
@@ -239,15 +129,11 @@ fn iteration_table() -> Table {
             Column::number("i", "i", Format::Integer),
             Column::number("batch", "Batch", Format::Integer).group("Set by the laws"),
             Column::number("epochs", "Epochs", Format::Integer).group("Set by the laws"),
-            Column::number("cut", "Cut", Format::Fixed(2))
-                .unit("σ")
-                .group("Set by the laws"),
+            Column::number("cut", "Cut", Format::Fixed(2)).unit("σ").group("Set by the laws"),
             Column::number("parameters", "N", Format::Integer).group("Size"),
             Column::number("removed", "Z", Format::Percent(2)).group("Size"),
             Column::number("macs", "MACs", Format::Si(3)).group("Size"),
-            Column::number("seconds_per_image", "t", Format::Seconds(3))
-                .unit("per image")
-                .group("Speed"),
+            Column::number("seconds_per_image", "t", Format::Seconds(3)).unit("per image").group("Speed"),
             Column::number("speedup", "S", Format::Factor(1)).group("Speed"),
             Column::number("accuracy_before", "Before", Format::Percent(2))
                 .unit("retraining")
@@ -262,21 +148,14 @@ fn iteration_table() -> Table {
 }
 
 fn accuracy_and_size() -> LinePlot {
-    let kept = || {
-        ITERATIONS
-            .iter()
-            .filter(|iteration| iteration.10 != Status::RolledBack)
-    };
+    let kept = || ITERATIONS.iter().filter(|iteration| iteration.10 != Status::RolledBack);
     let series = |name: &str, start: Option<f64>, value: fn(&Iteration) -> f64| Series {
         name: name.into(),
         marks: Marks::LineAndMarkers,
         points: start
             .map(|start| Point { x: 0.0, y: start })
             .into_iter()
-            .chain(kept().map(|iteration| Point {
-                x: iteration.0.into(),
-                y: value(iteration),
-            }))
+            .chain(kept().map(|iteration| Point { x: iteration.0.into(), y: value(iteration) }))
             .collect(),
     };
     LinePlot {
@@ -296,9 +175,7 @@ fn accuracy_and_size() -> LinePlot {
                 guides: vec![],
                 series: vec![
                     series("parameters", Some(1.0), |it| it.4 as f64 / PARAMETERS as f64),
-                    series("multiply–accumulates", Some(1.0), |it| {
-                        it.5 as f64 / MACS as f64
-                    }),
+                    series("multiply–accumulates", Some(1.0), |it| it.5 as f64 / MACS as f64),
                     series("time per image", Some(1.0), |it| it.6 / SECONDS_PER_IMAGE),
                 ],
             },
@@ -323,11 +200,7 @@ fn widths() -> Section {
         ("conv5_3", 512, 5),
         ("classifier", 10, 10),
     ];
-    let layer = |(name, before, after): (&str, u64, u64)| LayerWidth {
-        name: name.into(),
-        before,
-        after,
-    };
+    let layer = |(name, before, after): (&str, u64, u64)| LayerWidth { name: name.into(), before, after };
     Section {
         title: "Layer widths".into(),
         lead: "The channels that each layer keeps; the fewest allowed are five.".into(),
@@ -345,33 +218,17 @@ fn widths() -> Section {
 fn curve(starts: &[(u32, f64)], end: u32, floor: f64, rate: f64, ripple: f64) -> Vec<Point> {
     (1..=end)
         .map(|epoch| {
-            let (start, jump) = starts
-                .iter()
-                .rev()
-                .find(|(start, _)| *start <= epoch)
-                .copied()
-                .unwrap_or((1, 1.0));
+            let (start, jump) =
+                starts.iter().rev().find(|(start, _)| *start <= epoch).copied().unwrap_or((1, 1.0));
             let since = f64::from(epoch - start);
             let wave = ripple * (f64::from(epoch) * 2.4).sin();
-            Point {
-                x: epoch.into(),
-                y: (floor + jump * (-rate * since).exp()) * (1.0 + wave),
-            }
+            Point { x: epoch.into(), y: (floor + jump * (-rate * since).exp()) * (1.0 + wave) }
         })
         .collect()
 }
 
 fn training() -> Section {
-    let starts = [
-        (1, 0.6),
-        (3, 0.08),
-        (4, 0.11),
-        (6, 0.19),
-        (10, 0.42),
-        (18, 0.9),
-        (34, 1.4),
-        (66, 1.5),
-    ];
+    let starts = [(1, 0.6), (3, 0.08), (4, 0.11), (6, 0.19), (10, 0.42), (18, 0.9), (34, 1.4), (66, 1.5)];
     let loss = |name: &str, floor, ripple| Series {
         name: name.into(),
         marks: Marks::Line,
@@ -383,10 +240,7 @@ fn training() -> Section {
         points: loss("", floor, ripple)
             .points
             .iter()
-            .map(|it| Point {
-                x: it.x,
-                y: (-it.y / 3.0).exp(),
-            })
+            .map(|it| Point { x: it.x, y: (-it.y / 3.0).exp() })
             .collect(),
     };
     let guide =
@@ -409,10 +263,7 @@ fn training() -> Section {
                 Panel {
                     y: Axis::linear("Accuracy", Format::Percent(0)),
                     guides: vec![],
-                    series: vec![
-                        accuracy("training", 0.035, 0.05),
-                        accuracy("validation", 0.052, 0.12),
-                    ],
+                    series: vec![accuracy("training", 0.035, 0.05), accuracy("validation", 0.052, 0.12)],
                 },
             ],
         })],
@@ -421,14 +272,7 @@ fn training() -> Section {
 
 fn integers() -> Section {
     let row = |name: &str, bytes: u32, seconds: f64, accuracy: f64, agreement: Option<f64>| -> Row {
-        [
-            name.into(),
-            bytes.into(),
-            seconds.into(),
-            accuracy.into(),
-            agreement.into(),
-        ]
-        .into()
+        [name.into(), bytes.into(), seconds.into(), accuracy.into(), agreement.into()].into()
     };
     Section {
         title: "INT8 against float".into(),
@@ -473,14 +317,8 @@ fn provenance() -> Section {
         title: "How to repeat it".into(),
         lead: "The same recipe and seed give the same bytes; times depend on the machine.".into(),
         blocks: vec![
-            Block::KeyValues(KeyValues {
-                title: "Machine and versions".into(),
-                entries,
-            }),
-            Block::Code(Code {
-                title: "recipe.toml".into(),
-                text: recipe.into(),
-            }),
+            Block::KeyValues(KeyValues { title: "Machine and versions".into(), entries }),
+            Block::Code(Code { title: "recipe.toml".into(), text: recipe.into() }),
         ],
     }
 }

@@ -98,10 +98,7 @@ pub struct Entry {
 impl Entry {
     /// A name and its value; text converts by itself.
     pub fn new(label: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self {
-            label: label.into(),
-            value: value.into(),
-        }
+        Self { label: label.into(), value: value.into() }
     }
 }
 

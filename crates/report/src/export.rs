@@ -15,9 +15,7 @@ const STATUS: &str = "status";
 /// a standing, a last column `status` holds it.
 pub fn csv(table: &Table) -> String {
     let mut out = String::new();
-    let mut heading: Vec<String> = (0..table.width())
-        .map(|index| quoted(key(table, index)))
-        .collect();
+    let mut heading: Vec<String> = (0..table.width()).map(|index| quoted(key(table, index))).collect();
     heading.extend(table.has_status().then(|| STATUS.to_owned()));
     write_line(&mut out, &heading);
     for row in &table.rows {
@@ -40,11 +38,7 @@ impl Serialize for Records<'_> {
         let mut records = serializer.serialize_seq(Some(self.0.rows.len()))?;
         for row in &self.0.rows {
             let status = self.0.has_status().then_some(row.status);
-            records.serialize_element(&Record {
-                table: self.0,
-                cells: &row.cells,
-                status,
-            })?;
+            records.serialize_element(&Record { table: self.0, cells: &row.cells, status })?;
         }
         records.end()
     }

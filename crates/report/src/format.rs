@@ -75,11 +75,7 @@ impl Format {
 }
 
 fn join(digits: String, suffix: &str, unit: &str) -> String {
-    if suffix.is_empty() && unit.is_empty() {
-        digits
-    } else {
-        format!("{digits}{THIN_SPACE}{suffix}{unit}")
-    }
+    if suffix.is_empty() && unit.is_empty() { digits } else { format!("{digits}{THIN_SPACE}{suffix}{unit}") }
 }
 
 fn plain(number: f64) -> String {
@@ -152,10 +148,7 @@ fn significant(number: f64, digits: u8) -> String {
 
 fn scientific(number: f64, digits: u8) -> String {
     let rounded = Rounded::new(number, digits);
-    power_of_ten(
-        &fixed(rounded.mantissa, rounded.decimals(0)),
-        &rounded.exponent.to_string(),
-    )
+    power_of_ten(&fixed(rounded.mantissa, rounded.decimals(0)), &rounded.exponent.to_string())
 }
 
 fn power_of_ten(digits: &str, exponent: &str) -> String {
@@ -184,14 +177,8 @@ fn si(number: f64, digits: u8) -> (String, &'static str) {
     let rounded = Rounded::new(number, digits);
     let power = rounded.exponent.div_euclid(3);
     let shift = rounded.exponent.rem_euclid(3);
-    match usize::try_from(power + SI_UNITY)
-        .ok()
-        .and_then(|index| SI_PREFIXES.get(index))
-    {
-        Some(prefix) => (
-            fixed(rounded.mantissa * 10f64.powi(shift), rounded.decimals(shift)),
-            prefix,
-        ),
+    match usize::try_from(power + SI_UNITY).ok().and_then(|index| SI_PREFIXES.get(index)) {
+        Some(prefix) => (fixed(rounded.mantissa * 10f64.powi(shift), rounded.decimals(shift)), prefix),
         None => (scientific(number, digits), ""),
     }
 }
@@ -204,10 +191,7 @@ fn duration(seconds: f64) -> String {
     let (hours, minutes) = ((total / 3600.0).floor(), (total % 3600.0 / 60.0).floor());
     let sign = if seconds < 0.0 { "−" } else { "" };
     if hours >= 1.0 {
-        format!(
-            "{sign}{}{THIN_SPACE}h {minutes:02}{THIN_SPACE}min",
-            fixed(hours, 0)
-        )
+        format!("{sign}{}{THIN_SPACE}h {minutes:02}{THIN_SPACE}min", fixed(hours, 0))
     } else {
         format!("{sign}{minutes}{THIN_SPACE}min {:02}{THIN_SPACE}s", total % 60.0)
     }

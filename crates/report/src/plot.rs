@@ -82,28 +82,17 @@ pub struct Axis {
 impl Axis {
     /// A linear axis without a unit.
     pub fn linear(label: impl Into<String>, format: Format) -> Self {
-        Self {
-            label: label.into(),
-            unit: String::new(),
-            scale: Scale::Linear,
-            format,
-        }
+        Self { label: label.into(), unit: String::new(), scale: Scale::Linear, format }
     }
 
     /// A logarithmic axis without a unit.
     pub fn log(label: impl Into<String>, format: Format) -> Self {
-        Self {
-            scale: Scale::Log,
-            ..Self::linear(label, format)
-        }
+        Self { scale: Scale::Log, ..Self::linear(label, format) }
     }
 
     /// The same axis with a unit.
     pub fn unit(self, unit: impl Into<String>) -> Self {
-        Self {
-            unit: unit.into(),
-            ..self
-        }
+        Self { unit: unit.into(), ..self }
     }
 }
 
@@ -171,9 +160,6 @@ pub struct Guide {
 impl Guide {
     /// A line at `value`.
     pub fn new(value: f64, label: impl Into<String>) -> Self {
-        Self {
-            value,
-            label: label.into(),
-        }
+        Self { value, label: label.into() }
     }
 }

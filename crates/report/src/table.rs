@@ -22,10 +22,7 @@ pub struct Table {
 impl Table {
     /// Cells per row: as many as there are columns, or as the longest row has.
     pub(crate) fn width(&self) -> usize {
-        self.rows
-            .iter()
-            .map(|row| row.cells.len())
-            .fold(self.columns.len(), usize::max)
+        self.rows.iter().map(|row| row.cells.len()).fold(self.columns.len(), usize::max)
     }
 
     /// Whether any row has a standing, so that the table needs a place to print it.
@@ -66,26 +63,17 @@ impl Column {
 
     /// A column of text, aligned to the left.
     pub fn text(key: impl Into<String>, title: impl Into<String>) -> Self {
-        Self {
-            align: Align::Left,
-            ..Self::number(key, title, Format::Plain)
-        }
+        Self { align: Align::Left, ..Self::number(key, title, Format::Plain) }
     }
 
     /// The same column with a unit.
     pub fn unit(self, unit: impl Into<String>) -> Self {
-        Self {
-            unit: unit.into(),
-            ..self
-        }
+        Self { unit: unit.into(), ..self }
     }
 
     /// The same column in a group.
     pub fn group(self, group: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            ..self
-        }
+        Self { group: group.into(), ..self }
     }
 }
 
@@ -120,10 +108,7 @@ impl Row {
 
 impl<T: IntoIterator<Item = Cell>> From<T> for Row {
     fn from(cells: T) -> Self {
-        Self {
-            cells: cells.into_iter().collect(),
-            status: Status::Plain,
-        }
+        Self { cells: cells.into_iter().collect(), status: Status::Plain }
     }
 }
 

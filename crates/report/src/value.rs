@@ -98,19 +98,12 @@ pub struct Value {
 impl Value {
     /// A value without a unit.
     pub fn new(cell: impl Into<Cell>, format: Format) -> Self {
-        Self {
-            cell: cell.into(),
-            format,
-            unit: String::new(),
-        }
+        Self { cell: cell.into(), format, unit: String::new() }
     }
 
     /// The same value with a unit.
     pub fn unit(self, unit: impl Into<String>) -> Self {
-        Self {
-            unit: unit.into(),
-            ..self
-        }
+        Self { unit: unit.into(), ..self }
     }
 
     /// What a reader sees.
@@ -130,9 +123,7 @@ pub(crate) mod finite {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        Some(*number)
-            .filter(|number| number.is_finite())
-            .serialize(serializer)
+        Some(*number).filter(|number| number.is_finite()).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

@@ -23,12 +23,7 @@ impl WidthBars {
     /// The widths as a table of layer, before and after.
     pub fn table(&self) -> Table {
         let row = |layer: &LayerWidth| -> Row {
-            [
-                layer.name.as_str().into(),
-                layer.before.into(),
-                layer.after.into(),
-            ]
-            .into()
+            [layer.name.as_str().into(), layer.before.into(), layer.after.into()].into()
         };
         Table {
             name: self.name.clone(),

@@ -57,19 +57,13 @@ fn any_cell() -> impl Strategy<Value = Cell> {
 
 fn any_table() -> impl Strategy<Value = Table> {
     (1usize..5).prop_flat_map(|width| {
-        let status = prop_oneof![
-            Just(Status::Plain),
-            Just(Status::Chosen),
-            Just(Status::RolledBack)
-        ];
+        let status = prop_oneof![Just(Status::Plain), Just(Status::Chosen), Just(Status::RolledBack)];
         let row = (proptest::collection::vec(any_cell(), width), status)
             .prop_map(|(cells, status)| Row { cells, status });
         proptest::collection::vec(row, 0..5).prop_map(move |rows| Table {
             name: "t".into(),
             caption: "c".into(),
-            columns: (0..width)
-                .map(|index| Column::text(format!("k{index}"), "title"))
-                .collect(),
+            columns: (0..width).map(|index| Column::text(format!("k{index}"), "title")).collect(),
             rows,
         })
     })
@@ -109,17 +103,11 @@ fn records_are_keyed_by_column() {
             Column::number("z", "Z", Format::Percent(1)),
             Column::number("a", "A", Format::Integer),
         ],
-        rows: vec![
-            Row::from([0.5.into(), 3u32.into()]),
-            Row::from([]).status(Status::RolledBack),
-        ],
+        rows: vec![Row::from([0.5.into(), 3u32.into()]), Row::from([]).status(Status::RolledBack)],
         ..Table::default()
     };
     let json = serde_json::to_string(&Records(&table)).expect("records are JSON");
-    assert_eq!(
-        json,
-        r#"[{"z":0.5,"a":3,"status":"plain"},{"z":null,"a":null,"status":"rolled_back"}]"#
-    );
+    assert_eq!(json, r#"[{"z":0.5,"a":3,"status":"plain"},{"z":null,"a":null,"status":"rolled_back"}]"#);
 }
 
 #[test]
@@ -146,37 +134,18 @@ fn plots_export_what_they_draw() {
         title: String::new(),
         caption: String::new(),
         unit: "channels".into(),
-        layers: vec![LayerWidth {
-            name: "conv1".into(),
-            before: 64,
-            after: 5,
-        }],
+        layers: vec![LayerWidth { name: "conv1".into(), before: 64, after: 5 }],
     };
-    let blocks = vec![
-        Block::LinePlot(plot),
-        Block::Paragraph("p".into()),
-        Block::WidthBars(bars),
-    ];
-    let document = Document {
-        sections: vec![Section {
-            blocks,
-            ..Section::default()
-        }],
-        ..Document::default()
-    };
+    let blocks = vec![Block::LinePlot(plot), Block::Paragraph("p".into()), Block::WidthBars(bars)];
+    let document =
+        Document { sections: vec![Section { blocks, ..Section::default() }], ..Document::default() };
 
     let tables = document.tables();
-    let texts: Vec<(&str, String)> = tables
-        .iter()
-        .map(|table| (table.name.as_str(), csv(table)))
-        .collect();
+    let texts: Vec<(&str, String)> = tables.iter().map(|table| (table.name.as_str(), csv(table))).collect();
     assert_eq!(
         texts,
         [
-            (
-                "curves",
-                "panel,series,x,y\r\nloss,training,1,2.5\r\nloss,training,2,\r\n".to_owned()
-            ),
+            ("curves", "panel,series,x,y\r\nloss,training,1,2.5\r\nloss,training,2,\r\n".to_owned()),
             ("widths", "layer,before,after\r\nconv1,64,5\r\n".to_owned()),
         ]
     );

@@ -11,43 +11,23 @@ use taper_report::{
 /// A document with every kind of block, in which every text is `text` and every number one of `numbers`.
 fn document(text: &str, numbers: &[f64]) -> Document {
     let word = || text.to_owned();
-    let number = |index: usize| {
-        numbers
-            .get(index % numbers.len().max(1))
-            .copied()
-            .unwrap_or(f64::NAN)
-    };
-    let formats = [
-        Format::Integer,
-        Format::Percent(1),
-        Format::Seconds(3),
-        Format::Si(3),
-        Format::Factor(1),
-    ];
+    let number = |index: usize| numbers.get(index % numbers.len().max(1)).copied().unwrap_or(f64::NAN);
+    let formats = [Format::Integer, Format::Percent(1), Format::Seconds(3), Format::Si(3), Format::Factor(1)];
     let column = |(index, format): (usize, &Format)| {
         let align = [Align::Left, Align::Right, Align::Centre][index % 3];
-        Column {
-            align,
-            ..Column::number(word(), word(), *format).unit(word()).group(word())
-        }
+        Column { align, ..Column::number(word(), word(), *format).unit(word()).group(word()) }
     };
     let row = |length: usize| Row::from((0..length).map(|index| Cell::from(number(index))));
     let table = Table {
         name: word(),
         caption: word(),
         columns: formats.iter().enumerate().map(column).collect(),
-        rows: vec![
-            row(0),
-            row(3).status(Status::Chosen),
-            row(7).status(Status::RolledBack),
-        ],
+        rows: vec![row(0), row(3).status(Status::Chosen), row(7).status(Status::RolledBack)],
     };
     let series = |name: &str, marks, length: usize| Series {
         name: format!("{text}{name}"),
         marks,
-        points: (0..length)
-            .map(|index| (number(index), number(index + 1)).into())
-            .collect(),
+        points: (0..length).map(|index| (number(index), number(index + 1)).into()).collect(),
     };
     let panel = |y: Axis| Panel {
         y: y.unit(word()),
@@ -76,16 +56,8 @@ fn document(text: &str, numbers: &[f64]) -> Document {
         caption: word(),
         unit: word(),
         layers: vec![
-            LayerWidth {
-                name: word(),
-                before: 512,
-                after: 5,
-            },
-            LayerWidth {
-                name: word(),
-                before: 0,
-                after: 0,
-            },
+            LayerWidth { name: word(), before: 512, after: 5 },
+            LayerWidth { name: word(), before: 0, after: 0 },
         ],
     };
     let section = Section {
@@ -96,22 +68,10 @@ fn document(text: &str, numbers: &[f64]) -> Document {
             Block::Table(table),
             Block::LinePlot(plot),
             Block::WidthBars(bars),
-            Block::KeyValues(KeyValues {
-                title: word(),
-                entries: vec![Entry::new(word(), word())],
-            }),
-            Block::Note(Note {
-                kind: NoteKind::Information,
-                text: word(),
-            }),
-            Block::Note(Note {
-                kind: NoteKind::Warning,
-                text: word(),
-            }),
-            Block::Code(Code {
-                title: word(),
-                text: word(),
-            }),
+            Block::KeyValues(KeyValues { title: word(), entries: vec![Entry::new(word(), word())] }),
+            Block::Note(Note { kind: NoteKind::Information, text: word() }),
+            Block::Note(Note { kind: NoteKind::Warning, text: word() }),
+            Block::Code(Code { title: word(), text: word() }),
         ],
     };
     Document {
@@ -140,25 +100,15 @@ fn tags(page: &str) -> Vec<Tag<'_>> {
     let mut left = page.strip_prefix("<!doctype html>\n").expect("a document type");
     while let Some(start) = left.find('<') {
         let (text, tag) = left.split_at(start);
-        assert!(
-            open.last() == Some(&"style") || !text.contains('>'),
-            "unescaped text {text:?}"
-        );
+        assert!(open.last() == Some(&"style") || !text.contains('>'), "unescaped text {text:?}");
         let end = tag.find('>').expect("every tag ends");
         let inside = &tag[1..end];
         if let Some(name) = inside.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name), "closed out of order");
         } else {
-            assert_eq!(
-                inside.matches('"').count() % 2,
-                0,
-                "unescaped quote in <{inside}>"
-            );
+            assert_eq!(inside.matches('"').count() % 2, 0, "unescaped quote in <{inside}>");
             let (name, rest) = inside.split_at(inside.find(' ').unwrap_or(inside.len()));
-            assert!(
-                name.bytes().all(|byte| byte.is_ascii_alphanumeric()),
-                "odd tag <{inside}>"
-            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "odd tag <{inside}>");
             if !inside.ends_with('/') {
                 open.push(name);
             }
@@ -180,10 +130,8 @@ fn check(page: &str) {
     let tags = tags(page);
     let mut ids = BTreeSet::new();
     for tag in &tags {
-        let harmless = ![
-            "script", "link", "img", "iframe", "object", "embed", "form", "base",
-        ]
-        .contains(&tag.name);
+        let harmless =
+            !["script", "link", "img", "iframe", "object", "embed", "form", "base"].contains(&tag.name);
         assert!(harmless, "<{}> could load something", tag.name);
         for load in ["src=\"", "xlink", "onload=\""] {
             assert!(!tag.rest.contains(load), "{load} in <{} {}>", tag.name, tag.rest);
@@ -193,9 +141,7 @@ fn check(page: &str) {
         }
     }
     for tag in &tags {
-        let labels = attribute(tag, "aria-labelledby")
-            .into_iter()
-            .flat_map(|ids| ids.split(' '));
+        let labels = attribute(tag, "aria-labelledby").into_iter().flat_map(|ids| ids.split(' '));
         let links =
             attribute(tag, "href").map(|link| link.strip_prefix('#').expect("links stay inside the page"));
         for target in labels.chain(links) {
@@ -203,15 +149,8 @@ fn check(page: &str) {
         }
         for name in ["x", "y", "cx", "cy", "x1", "width", "height", "points", "viewBox"] {
             let numbers = attribute(tag, name).into_iter();
-            for number in numbers
-                .flat_map(|it| it.split([' ', ',']))
-                .filter(|it| !it.is_empty())
-            {
-                assert!(
-                    number.parse::<f64>().is_ok_and(f64::is_finite),
-                    "{name}={number} in <{}>",
-                    tag.name
-                );
+            for number in numbers.flat_map(|it| it.split([' ', ','])).filter(|it| !it.is_empty()) {
+                assert!(number.parse::<f64>().is_ok_and(f64::is_finite), "{name}={number} in <{}>", tag.name);
             }
         }
     }
@@ -251,14 +190,8 @@ fn standing_and_missing_values_are_told_in_words() {
         ],
         ..Table::default()
     };
-    let section = Section {
-        blocks: vec![Block::Table(table)],
-        ..Section::default()
-    };
-    let page = html(&Document {
-        sections: vec![section],
-        ..Document::default()
-    });
+    let section = Section { blocks: vec![Block::Table(table)], ..Section::default() };
+    let page = html(&Document { sections: vec![section], ..Document::default() });
     for expected in [">4\u{202f}826<", ">chosen<", ">rolled back<", ">–<"] {
         assert!(page.contains(expected), "{expected}");
     }
@@ -278,11 +211,7 @@ fn a_line_is_interrupted_where_a_point_is_missing() {
             series: vec![Series {
                 name: "s".into(),
                 marks: Marks::Line,
-                points: ys
-                    .iter()
-                    .enumerate()
-                    .map(|(x, y)| (x as f64, *y).into())
-                    .collect(),
+                points: ys.iter().enumerate().map(|(x, y)| (x as f64, *y).into()).collect(),
             }],
         }],
     };
@@ -297,14 +226,8 @@ fn a_line_is_interrupted_where_a_point_is_missing() {
         (&[], 0, 0),
     ];
     for (ys, lines, dots) in cases {
-        let section = Section {
-            blocks: vec![Block::LinePlot(plot(ys))],
-            ..Section::default()
-        };
-        let page = html(&Document {
-            sections: vec![section],
-            ..Document::default()
-        });
+        let section = Section { blocks: vec![Block::LinePlot(plot(ys))], ..Section::default() };
+        let page = html(&Document { sections: vec![section], ..Document::default() });
         check(&page);
         let count = |tag: &str| page.matches(tag).count() / 2;
         assert_eq!((count("<polyline"), count("<circle")), (*lines, *dots), "{ys:?}");

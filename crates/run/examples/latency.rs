@@ -15,22 +15,14 @@ use taper_zoo::{Normalisation, Task, Vgg, vgg16};
 const PRUNED: [&[usize]; 5] = [&[5, 8], &[10, 12], &[14, 16, 16], &[12, 9, 7], &[6, 5, 5]];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let threads = std::env::args()
-        .nth(1)
-        .map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
-    let task = Task {
-        input: [28, 28, 1],
-        classes: 10,
-    };
+    let threads = std::env::args().nth(1).map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
+    let task = Task { input: [28, 28, 1], classes: 10 };
     let pruned = Vgg {
         name: "pruned".to_owned(),
         blocks: PRUNED.iter().map(|widths| widths.to_vec()).collect(),
         normalisation: Normalisation::None,
     };
-    let cpu = Cpu {
-        threads,
-        ..Cpu::default()
-    };
+    let cpu = Cpu { threads, ..Cpu::default() };
     println!("{}, {threads} thread(s)", cpu.isa.name());
     for mut graph in [vgg16(task, Normalisation::None)?, pruned.build(task)?] {
         taper_testing::graphs::randomize(&mut graph, 1);
@@ -98,8 +90,5 @@ fn measure(session: &mut dyn Session) -> Result<Times, Box<dyn Error>> {
         times.push(run.elapsed());
     }
     times.sort_unstable();
-    Ok(Times {
-        least: times[0],
-        median: times[times.len() / 2],
-    })
+    Ok(Times { least: times[0], median: times[times.len() / 2] })
 }

@@ -28,10 +28,7 @@ pub(crate) struct Layout {
 pub(crate) fn layout(buffers: &[Lifetime], alignment: usize) -> Option<Layout> {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(buffers[index].len), index));
-    let mut layout = Layout {
-        offsets: vec![0; buffers.len()],
-        len: 0,
-    };
+    let mut layout = Layout { offsets: vec![0; buffers.len()], len: 0 };
     // Placed buffers in the order of their offsets.
     let mut placed: Vec<usize> = Vec::with_capacity(buffers.len());
     for index in order {
@@ -67,12 +64,7 @@ mod tests {
 
     #[test]
     fn a_chain_needs_its_two_largest_neighbours() {
-        let chain = [
-            buffer(64, 0, 1),
-            buffer(128, 1, 2),
-            buffer(64, 2, 3),
-            buffer(16, 3, 4),
-        ];
+        let chain = [buffer(64, 0, 1), buffer(128, 1, 2), buffer(64, 2, 3), buffer(16, 3, 4)];
         assert_eq!(layout(&chain, 16).map(|layout| layout.len), Some(192));
     }
 

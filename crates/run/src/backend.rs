@@ -114,11 +114,7 @@ impl Port {
         if found == self.len() {
             return Ok(());
         }
-        Err(self.values(format!(
-            "expected {} elements {:?}, found {found}",
-            self.len(),
-            self.sizes
-        )))
+        Err(self.values(format!("expected {} elements {:?}, found {found}", self.len(), self.sizes)))
     }
 
     /// What the port's integers mean.
@@ -126,15 +122,11 @@ impl Port {
     /// # Errors
     /// If the tensor has no quantization.
     pub fn affine(&self) -> Result<Affine> {
-        self.quantization
-            .ok_or_else(|| self.values("expected a quantization, found none".to_owned()))
+        self.quantization.ok_or_else(|| self.values("expected a quantization, found none".to_owned()))
     }
 
     pub(crate) fn values(&self, message: String) -> RunError {
-        RunError::Values {
-            tensor: self.name.clone(),
-            message,
-        }
+        RunError::Values { tensor: self.name.clone(), message }
     }
 }
 

@@ -22,10 +22,7 @@ pub struct Cpu {
 impl Default for Cpu {
     /// One thread, and the fastest instructions that this CPU has.
     fn default() -> Self {
-        Self {
-            threads: NonZeroUsize::MIN,
-            isa: Isa::best(),
-        }
+        Self { threads: NonZeroUsize::MIN, isa: Isa::best() }
     }
 }
 
@@ -40,10 +37,7 @@ impl Cpu {
         let pool = (threads > 1)
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
             .transpose()
-            .map_err(|error| RunError::Threads {
-                threads,
-                message: error.to_string(),
-            })?;
+            .map_err(|error| RunError::Threads { threads, message: error.to_string() })?;
         Ok(CpuSession { plan, memory, pool })
     }
 }
@@ -69,11 +63,7 @@ pub struct CpuSession {
 impl CpuSession {
     fn input(&mut self, index: usize) -> Result<(&Port, &Place, &mut Memory)> {
         let count = self.plan.inputs.len();
-        let (_, place) = self
-            .plan
-            .inputs
-            .get(index)
-            .ok_or_else(|| no_such("input", count, index))?;
+        let (_, place) = self.plan.inputs.get(index).ok_or_else(|| no_such("input", count, index))?;
         Ok((&self.plan.input_ports[index], place, &mut self.memory))
     }
 
@@ -113,11 +103,7 @@ fn observe_float(
 }
 
 fn no_such(direction: &'static str, count: usize, index: usize) -> RunError {
-    RunError::NoSuchPort {
-        direction,
-        count,
-        index,
-    }
+    RunError::NoSuchPort { direction, count, index }
 }
 
 impl Session for CpuSession {
@@ -164,9 +150,7 @@ impl Session for CpuSession {
 
     fn output(&self, index: usize) -> Result<View<'_>> {
         let outputs = &self.plan.outputs;
-        let place = outputs
-            .get(index)
-            .ok_or_else(|| no_such("output", outputs.len(), index))?;
+        let place = outputs.get(index).ok_or_else(|| no_such("output", outputs.len(), index))?;
         let range = place.range.clone();
         Ok(match place.element {
             Element::F32 => View::F32(self.memory.f32.read(range)),
@@ -177,9 +161,6 @@ impl Session for CpuSession {
     }
 
     fn memory(&self) -> MemoryUse {
-        MemoryUse {
-            arena_bytes: self.memory.bytes(),
-            weight_bytes: self.plan.weight_bytes(),
-        }
+        MemoryUse { arena_bytes: self.memory.bytes(), weight_bytes: self.plan.weight_bytes() }
     }
 }

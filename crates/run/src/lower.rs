@@ -14,12 +14,7 @@ use taper_kernels::nhwc::{self, Fused, PoolShape};
 
 /// The kernel of one node of a verified graph.
 pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Result<Kernel> {
-    let context = Context {
-        graph,
-        node,
-        batch,
-        isa,
-    };
+    let context = Context { graph, node, batch, isa };
     match &node.op {
         Op::Conv2d(conv) => context.conv(conv),
         Op::FullyConnected(dense) => context.fully_connected(dense.activation),
@@ -39,20 +34,14 @@ pub(crate) fn affine(graph: &Graph, id: TensorId) -> Result<Affine> {
     let tensor = graph.tensor(id);
     let found = match &tensor.quantization {
         Some(Quantization::PerTensor { scale, zero_point }) => {
-            return Ok(Affine {
-                scale: *scale,
-                zero_point: *zero_point,
-            });
+            return Ok(Affine { scale: *scale, zero_point: *zero_point });
         }
         Some(Quantization::PerAxis { .. }) => "one scale per channel",
         None => "none",
     };
     Err(GraphError::InvalidTensor {
         tensor: tensor.name.clone(),
-        message: format!(
-            "expected one scale and zero point for the {} values, found {found}",
-            tensor.dtype
-        ),
+        message: format!("expected one scale and zero point for the {} values, found {found}", tensor.dtype),
     }
     .into())
 }
@@ -152,10 +141,7 @@ impl<'a> Context<'a> {
                 )));
             }
             let softmax = int8::Softmax::new(channels, x.scale, beta).ok_or_else(|| {
-                self.unsupported(format!(
-                    "beta {beta} and scale {} are too small for integers",
-                    x.scale
-                ))
+                self.unsupported(format!("beta {beta} and scale {} are too small for integers", x.scale))
             })?;
             Ok(Kernel::Integer(IntegerKernel::Softmax(softmax)))
         };
@@ -179,11 +165,7 @@ impl<'a> Context<'a> {
                 return Err(self.unsupported_dtype(dtype));
             }
         }
-        self.by_dtype(
-            || Ok(Kernel::Quantize(output)),
-            |x, _| requantize(x),
-            |x, _| requantize(x),
-        )
+        self.by_dtype(|| Ok(Kernel::Quantize(output)), |x, _| requantize(x), |x, _| requantize(x))
     }
 
     /// Chooses by the input's type; integers with the quantization of input and output.
@@ -233,10 +215,7 @@ impl<'a> Context<'a> {
     fn constant(&self, position: usize) -> Result<&'a TensorData> {
         let tensor = self.tensor(self.node.inputs[position]);
         tensor.data.as_ref().ok_or_else(|| {
-            self.unsupported(format!(
-                "expected a constant as input {position}, found `{}`",
-                tensor.name
-            ))
+            self.unsupported(format!("expected a constant as input {position}, found `{}`", tensor.name))
         })
     }
 
@@ -253,10 +232,7 @@ impl<'a> Context<'a> {
 
     fn wrong_data(&self, position: usize, expected: &str) -> RunError {
         let tensor = self.tensor(self.node.inputs[position]);
-        self.unsupported(format!(
-            "expected {expected} in `{}`, found {}",
-            tensor.name, tensor.dtype
-        ))
+        self.unsupported(format!("expected {expected} in `{}`, found {}", tensor.name, tensor.dtype))
     }
 
     fn unsupported_dtype(&self, dtype: DType) -> RunError {

@@ -57,12 +57,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Arenas of so many elements, in the order of [`Element::ALL`]. `None` if the system has not so much memory.
     pub(crate) fn new([f32, i8, u8, i16]: [usize; Element::ALL.len()]) -> Option<Self> {
-        Some(Self {
-            f32: Arena::new(f32)?,
-            i8: Arena::new(i8)?,
-            u8: Arena::new(u8)?,
-            i16: Arena::new(i16)?,
-        })
+        Some(Self { f32: Arena::new(f32)?, i8: Arena::new(i8)?, u8: Arena::new(u8)?, i16: Arena::new(i16)? })
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -29,8 +29,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn run(&self, memory: &mut Memory, threads: usize) {
-        self.kernel
-            .run(memory, &self.x, self.scratch.clone(), &self.y, threads);
+        self.kernel.run(memory, &self.x, self.scratch.clone(), &self.y, threads);
     }
 }
 
@@ -74,18 +73,10 @@ impl Plan {
                 output: node.outputs[0],
             });
         }
-        let ports = |ids: &[TensorId]| {
-            ids.iter()
-                .map(|&id| port(graph, id, batch))
-                .collect::<Result<_>>()
-        };
+        let ports = |ids: &[TensorId]| ids.iter().map(|&id| port(graph, id, batch)).collect::<Result<_>>();
         let plan = Self {
             steps,
-            inputs: graph
-                .inputs
-                .iter()
-                .map(|&id| Ok((id, place(id)?)))
-                .collect::<Result<_>>()?,
+            inputs: graph.inputs.iter().map(|&id| Ok((id, place(id)?))).collect::<Result<_>>()?,
             outputs: graph.outputs.iter().map(|&id| place(id)).collect::<Result<_>>()?,
             input_ports: ports(&graph.inputs)?,
             output_ports: ports(&graph.outputs)?,
@@ -131,14 +122,7 @@ impl Buffers {
                 }
             }
             let scratch = kernel.scratch().map(|(element, len)| {
-                this.buffers.push((
-                    element,
-                    Lifetime {
-                        len,
-                        first: step,
-                        last: step,
-                    },
-                ));
+                this.buffers.push((element, Lifetime { len, first: step, last: step }));
                 this.buffers.len() - 1
             });
             this.of_scratch.push(scratch);
@@ -156,23 +140,12 @@ impl Buffers {
             DType::I8 => Element::I8,
             DType::U8 => Element::U8,
             DType::I16 | DType::I32 | DType::I64 => {
-                return Err(invalid(
-                    graph,
-                    id,
-                    format!("expected f32, i8 or u8, found {}", tensor.dtype),
-                ));
+                return Err(invalid(graph, id, format!("expected f32, i8 or u8, found {}", tensor.dtype)));
             }
         };
         let len = tensor.shape.with_batch(batch).iter().product();
         self.of_tensor[id.0] = Some(self.buffers.len());
-        self.buffers.push((
-            element,
-            Lifetime {
-                len,
-                first: step,
-                last: step,
-            },
-        ));
+        self.buffers.push((element, Lifetime { len, first: step, last: step }));
         Ok(())
     }
 
@@ -185,11 +158,8 @@ impl Buffers {
 
     /// Lays out one arena per type. `None` if there is not so much memory.
     fn place(&self) -> Option<(Vec<Place>, Memory)> {
-        let mut places: Vec<Place> = self
-            .buffers
-            .iter()
-            .map(|&(element, _)| Place { element, range: 0..0 })
-            .collect();
+        let mut places: Vec<Place> =
+            self.buffers.iter().map(|&(element, _)| Place { element, range: 0..0 }).collect();
         let mut lens = [0; Element::ALL.len()];
         for (element, total) in Element::ALL.into_iter().zip(&mut lens) {
             let of_element = |index: &usize| self.buffers[*index].0 == element;
@@ -228,11 +198,7 @@ fn port(graph: &Graph, id: TensorId, batch: usize) -> Result<Port> {
 }
 
 fn invalid(graph: &Graph, id: TensorId, message: String) -> RunError {
-    GraphError::InvalidTensor {
-        tensor: graph.tensor(id).name.clone(),
-        message,
-    }
-    .into()
+    GraphError::InvalidTensor { tensor: graph.tensor(id).name.clone(), message }.into()
 }
 
 fn constant(graph: &Graph, id: TensorId) -> RunError {
@@ -240,9 +206,5 @@ fn constant(graph: &Graph, id: TensorId) -> RunError {
 }
 
 fn impossible(graph: &Graph, batch: usize, message: &str) -> RunError {
-    RunError::Batch {
-        graph: graph.name.clone(),
-        batch,
-        message: message.to_owned(),
-    }
+    RunError::Batch { graph: graph.name.clone(), batch, message: message.to_owned() }
 }

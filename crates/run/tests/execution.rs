@@ -22,11 +22,8 @@ fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<TensorId, Vec<f
     };
     for node in &graph.nodes {
         let x = &values[&node.inputs[0]];
-        let constant = |position: usize| {
-            node.inputs
-                .get(position)
-                .and_then(|id| graph.tensor(*id).f32_data())
-        };
+        let constant =
+            |position: usize| node.inputs.get(position).and_then(|id| graph.tensor(*id).f32_data());
         let image = |id: TensorId| graph.tensor(id).shape.image().expect("an image");
         let output = graph.tensor(node.outputs[0]);
         let mut y = vec![f32::NAN; output.shape.elements(batch).expect("small")];
@@ -85,21 +82,14 @@ fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<TensorId, Vec<f
             Op::GlobalPool2d { kind } => {
                 let [height, width, _] = image(node.inputs[0]);
                 let padding = taper_graph::Padding::default();
-                pool(&Pool2d {
-                    kind: *kind,
-                    window: [height, width],
-                    stride: [1, 1],
-                    padding,
-                });
+                pool(&Pool2d { kind: *kind, window: [height, width], stride: [1, 1], padding });
             }
             Op::Flatten => y.copy_from_slice(x),
             Op::Softmax(softmax) => {
                 let channels = output.shape.channels().expect("fixed");
                 for (x, y) in x.chunks(channels).zip(y.chunks_mut(channels)) {
                     let sum: f32 = x.iter().map(|x| (softmax.beta * x).exp()).sum();
-                    y.iter_mut()
-                        .zip(x)
-                        .for_each(|(y, x)| *y = (softmax.beta * x).exp() / sum);
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y = (softmax.beta * x).exp() / sum);
                 }
             }
             Op::Quantize { .. } | Op::Opaque(_) => unreachable!("no such node in these networks"),
@@ -110,11 +100,7 @@ fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<TensorId, Vec<f
 }
 
 fn check_observed(graph: &Graph, batch: usize, cpu: Cpu) {
-    let count = graph
-        .tensor(graph.inputs[0])
-        .shape
-        .elements(batch)
-        .expect("small");
+    let count = graph.tensor(graph.inputs[0]).shape.elements(batch).expect("small");
     let input = Random::new(5).normals(count, 1.0);
     let mut expected = naive(graph, batch, &input);
     let mut session = cpu.session(graph, batch).expect("runs");
@@ -125,11 +111,7 @@ fn check_observed(graph: &Graph, batch: usize, cpu: Cpu) {
             let expected = seen.remove(&tensor).expect("each activation is seen once");
             for (expected, found) in expected.iter().zip(found) {
                 let far = (expected - found).abs() > 1e-4 * expected.abs().max(1.0);
-                assert!(
-                    !far,
-                    "`{}`: expected {expected}, found {found}",
-                    graph.tensor(tensor).name
-                );
+                assert!(!far, "`{}`: expected {expected}, found {found}", graph.tensor(tensor).name);
             }
         });
         assert!(seen.is_empty(), "not seen: {:?}", seen.keys());
@@ -150,10 +132,7 @@ fn every_activation_equals_naive_execution() {
             check_observed(
                 &graphs::random(seed, Numbers::Float),
                 1 + seed as usize % 3,
-                Cpu {
-                    isa,
-                    ..Cpu::default()
-                },
+                Cpu { isa, ..Cpu::default() },
             );
         }
     }
@@ -161,17 +140,8 @@ fn every_activation_equals_naive_execution() {
 
 fn small_vgg(normalisation: Normalisation) -> Graph {
     let blocks = vec![vec![24, 40], vec![70]];
-    let vgg = Vgg {
-        name: "small-vgg".to_owned(),
-        blocks,
-        normalisation,
-    };
-    let mut graph = vgg
-        .build(Task {
-            input: [28, 28, 1],
-            classes: 10,
-        })
-        .expect("builds");
+    let vgg = Vgg { name: "small-vgg".to_owned(), blocks, normalisation };
+    let mut graph = vgg.build(Task { input: [28, 28, 1], classes: 10 }).expect("builds");
     graphs::randomize(&mut graph, 3);
     for tensor in &mut graph.tensors {
         if let Some(TensorData::F32(values)) = &mut tensor.data
@@ -193,16 +163,11 @@ fn threads_do_not_change_a_byte() {
     let graph = small_vgg(Normalisation::None);
     let input = Random::new(1).normals(2 * 784, 1.0);
     let outputs = [1, 2, 3].map(|threads| {
-        let cpu = Cpu {
-            threads: NonZeroUsize::new(threads).expect("not zero"),
-            ..Cpu::default()
-        };
+        let cpu = Cpu { threads: NonZeroUsize::new(threads).expect("not zero"), ..Cpu::default() };
         let mut session = cpu.prepare(&graph, 2).expect("runs");
         session.set_real_input(0, &input).expect("fits");
         session.run().expect("runs");
-        let View::F32(output) = session.output(0).expect("exists") else {
-            unreachable!("a float network")
-        };
+        let View::F32(output) = session.output(0).expect("exists") else { unreachable!("a float network") };
         output.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
     });
     assert_eq!(outputs[0], outputs[1]);
@@ -229,13 +194,9 @@ fn integer_ends_take_and_give_real_values() {
     session.set_real_input(0, &reals).expect("fits");
     session.run().expect("runs");
     let from_reals = session.output(0).expect("exists");
-    let View::U8(from_reals) = from_reals else {
-        unreachable!("an integer network")
-    };
+    let View::U8(from_reals) = from_reals else { unreachable!("an integer network") };
     let from_reals = from_reals.to_vec();
-    session
-        .set_input(0, View::U8(&vec![7; port.len()]))
-        .expect("fits");
+    session.set_input(0, View::U8(&vec![7; port.len()])).expect("fits");
     session.run().expect("runs");
     assert_eq!(session.output(0).expect("exists"), View::U8(&from_reals));
     let mut reals = vec![0.0; from_reals.len()];
@@ -258,18 +219,9 @@ fn errors_name_the_culprit() {
         session.set_input(0, View::F32(&[])),
         &format!("tensor `image`: expected {count} elements {sizes:?}, found 0"),
     );
-    check(
-        session.set_input(0, View::I8(&vec![0; count])),
-        "tensor `image`: expected f32, found i8",
-    );
-    check(
-        session.set_input(1, View::F32(&[])),
-        "expected an input below 1, found 1",
-    );
-    check(
-        session.output(3).map(|_| ()),
-        "expected an output below 1, found 3",
-    );
+    check(session.set_input(0, View::I8(&vec![0; count])), "tensor `image`: expected f32, found i8");
+    check(session.set_input(1, View::F32(&[])), "expected an input below 1, found 1");
+    check(session.output(3).map(|_| ()), "expected an output below 1, found 3");
     check(
         Cpu::default().session(&graph, 0),
         "cannot run `random` with a batch of 0: expected at least one image",
@@ -288,10 +240,7 @@ fn opaque_operators_are_refused_by_name() {
     let mut graph = Graph::new("opaque");
     let x = graph.add_input("x", Shape::batched(&[4]), DType::F32);
     let y = graph.add_node("flat", Op::Flatten, &[x]).expect("fits");
-    graph.nodes[0].op = Op::Opaque(Opaque {
-        code: "MYSTERY".to_owned(),
-        attributes: Vec::new(),
-    });
+    graph.nodes[0].op = Op::Opaque(Opaque { code: "MYSTERY".to_owned(), attributes: Vec::new() });
     graph.outputs.push(y);
     match Cpu::default().session(&graph, 1) {
         Err(RunError::Graph(GraphError::UnsupportedNode { node, op, .. })) => {

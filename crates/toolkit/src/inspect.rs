@@ -80,20 +80,21 @@ fn of_graph(graph: &Graph) -> Inspection {
     let total = cost(graph);
     let groups = ChannelGroups::of(graph);
     let tensors = |ids: &[TensorId]| ids.iter().map(|id| tensor(graph, *id)).collect();
-    let operators = graph.nodes_with_ids().zip(&total.nodes).map(|((id, node), NodeCost { parameters, macs, .. })| {
-        let group = groups.0.iter().find(|group| group.layer == id);
-        let kept = group.and_then(|group| group.kept.clone());
-        OperatorInfo {
-            name: node.name.clone(),
-            op: node.op.name().to_owned(),
-            inputs: node.inputs.iter().map(|id| graph.tensor(*id).name.clone()).collect(),
-            outputs: tensors(&node.outputs),
-            parameters: *parameters,
-            macs: *macs,
-            prunable_channels: group.map(|group| if kept.is_some() { 0 } else { group.units.len() }),
-            kept,
-        }
-    });
+    let operators =
+        graph.nodes_with_ids().zip(&total.nodes).map(|((id, node), NodeCost { parameters, macs, .. })| {
+            let group = groups.0.iter().find(|group| group.layer == id);
+            let kept = group.and_then(|group| group.kept.clone());
+            OperatorInfo {
+                name: node.name.clone(),
+                op: node.op.name().to_owned(),
+                inputs: node.inputs.iter().map(|id| graph.tensor(*id).name.clone()).collect(),
+                outputs: tensors(&node.outputs),
+                parameters: *parameters,
+                macs: *macs,
+                prunable_channels: group.map(|group| if kept.is_some() { 0 } else { group.units.len() }),
+                kept,
+            }
+        });
     Inspection {
         name: graph.name.clone(),
         inputs: tensors(&graph.inputs),

@@ -19,8 +19,8 @@ mod source;
 pub use error::{Result, ToolkitError};
 pub use evaluate::{Accuracy, evaluate};
 pub use events::{
-    DataSummary, Event, IntegersTested, NetworkTime, Observer, Phase, Progress, Scope, SplitSummary, Started, Tested,
-    TimedNetwork,
+    DataSummary, Event, IntegersTested, NetworkTime, Observer, Phase, Progress, Scope, SplitSummary, Started,
+    Tested, TimedNetwork,
 };
 pub use inspect::{Inspection, OperatorInfo, TensorInfo, inspect};
 pub use machine::Machine;

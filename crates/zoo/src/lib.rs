@@ -44,9 +44,7 @@ pub fn by_name(name: &str, task: Task) -> std::result::Result<Graph, ZooError> {
         "vgg16" => vgg16(task, Normalisation::None),
         "vgg16-bn" => vgg16(task, Normalisation::Batch),
         _ => {
-            return Err(ZooError::UnknownName {
-                name: name.to_owned(),
-            });
+            return Err(ZooError::UnknownName { name: name.to_owned() });
         }
     };
     Ok(graph?)

@@ -32,23 +32,12 @@ pub struct Vgg {
 /// # Errors
 /// If the images are empty.
 pub fn vgg16(task: Task, normalisation: Normalisation) -> Result<Graph> {
-    let blocks = vec![
-        vec![64; 2],
-        vec![128; 2],
-        vec![256; 3],
-        vec![512; 3],
-        vec![512; 3],
-    ];
+    let blocks = vec![vec![64; 2], vec![128; 2], vec![256; 3], vec![512; 3], vec![512; 3]];
     let name = match normalisation {
         Normalisation::None => "vgg16",
         Normalisation::Batch => "vgg16-bn",
     };
-    Vgg {
-        name: name.to_owned(),
-        blocks,
-        normalisation,
-    }
-    .build(task)
+    Vgg { name: name.to_owned(), blocks, normalisation }.build(task)
 }
 
 impl Vgg {
@@ -61,12 +50,8 @@ impl Vgg {
         let mut x = graph.add_input("image", Shape::batched(&task.input), DType::F32);
         for (block, widths) in self.blocks.iter().enumerate() {
             for (layer, &width) in widths.iter().enumerate() {
-                x = self.convolution(
-                    &mut graph,
-                    &format!("block{}_conv{}", block + 1, layer + 1),
-                    x,
-                    width,
-                )?;
+                x =
+                    self.convolution(&mut graph, &format!("block{}_conv{}", block + 1, layer + 1), x, width)?;
             }
             let [height, width, _] = graph.tensor(x).shape.image().unwrap_or_default();
             let pool = Pool2d {
@@ -99,12 +84,7 @@ impl Vgg {
             Op::Conv2d(Conv2d {
                 stride: [1, 1],
                 dilation: [1, 1],
-                padding: Padding {
-                    top: 1,
-                    bottom: 1,
-                    left: 1,
-                    right: 1,
-                },
+                padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
                 activation,
             })
         };
@@ -126,9 +106,7 @@ impl Vgg {
                 let inputs: Vec<_> = std::iter::once(y).chain(constants).collect();
                 let norm = BatchNorm { epsilon: 1e-5 };
                 let y = graph.add_node(format!("{name}_bn"), Op::BatchNorm(norm), &inputs)?;
-                let relu = Op::Activation {
-                    function: Activation::Relu,
-                };
+                let relu = Op::Activation { function: Activation::Relu };
                 graph.add_node(format!("{name}_relu"), relu, &[y])
             }
         }
@@ -143,10 +121,7 @@ fn zeros(graph: &mut Graph, name: &str, sizes: &[usize]) -> TensorId {
 mod tests {
     use super::*;
 
-    const DIGITS: Task = Task {
-        input: [28, 28, 1],
-        classes: 10,
-    };
+    const DIGITS: Task = Task { input: [28, 28, 1], classes: 10 };
 
     #[test]
     fn vgg16_has_the_parameters_of_the_source() {
@@ -158,14 +133,7 @@ mod tests {
     fn any_image_size_builds() {
         for side in [1, 2, 5, 28, 32, 33] {
             for normalisation in [Normalisation::None, Normalisation::Batch] {
-                vgg16(
-                    Task {
-                        input: [side, side, 3],
-                        classes: 4,
-                    },
-                    normalisation,
-                )
-                .expect("fits");
+                vgg16(Task { input: [side, side, 3], classes: 4 }, normalisation).expect("fits");
             }
         }
     }

@@ -20,10 +20,7 @@ fn every_path_named_in_a_document_exists() {
         !exists(folder, pointer)
     });
     let breaches = missing.map(|(path, (line, pointer))| format!("{path}:{line}: {}", pointer.target()));
-    hold(
-        "every path that a document or a comment names in backticks or as a link exists",
-        breaches,
-    );
+    hold("every path that a document or a comment names in backticks or as a link exists", breaches);
 }
 
 /// Something in a document that may name a file.
@@ -52,23 +49,14 @@ fn pointers(text: &str) -> impl Iterator<Item = (usize, Pointer<'_>)> {
         let line = if fenced || is_fence { "" } else { line };
         let spans = line.split('`').skip(1).step_by(2);
         let codes = spans.flat_map(str::split_whitespace).map(Pointer::Code);
-        let links = line
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-            .map(Pointer::Link);
+        let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(Pointer::Link);
         codes.chain(links).map(move |pointer| (index + 1, pointer))
     })
 }
 
 /// Whether the file that a pointer names exists; `true` for what names no file.
 fn exists(folder: &str, pointer: &Pointer) -> bool {
-    let target = pointer
-        .target()
-        .split(['#', ':'])
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(['.', ',']);
+    let target = pointer.target().split(['#', ':']).next().unwrap_or_default().trim_end_matches(['.', ',']);
     let placeholder = ["NAME", "NN"].iter().any(|word| target.contains(word));
     let pattern = target.contains(|c: char| "*<>{}[]()$…\"'|=".contains(c)) || target.contains("...");
     if target.is_empty() || pattern || placeholder {
@@ -81,19 +69,14 @@ fn exists(folder: &str, pointer: &Pointer) -> bool {
             !names_file || tree::root().join(target).exists()
         }
         Pointer::Link(link) => {
-            let leaves = ["http:", "https:", "mailto:"]
-                .iter()
-                .any(|scheme| link.starts_with(scheme));
+            let leaves = ["http:", "https:", "mailto:"].iter().any(|scheme| link.starts_with(scheme));
             leaves || tree::root().join(folder).join(target).exists()
         }
     }
 }
 
 fn top_level() -> BTreeSet<&'static str> {
-    FILES
-        .iter()
-        .filter_map(|file| file.path.split('/').next())
-        .collect()
+    FILES.iter().filter_map(|file| file.path.split('/').next()).collect()
 }
 
 #[test]
@@ -101,11 +84,7 @@ fn pointers_are_code_words_and_links() {
     let found = |text| pointers(text).collect::<Vec<_>>();
     assert_eq!(
         found("see `cargo a/b` and [c](d.md)."),
-        [
-            (1, Pointer::Code("cargo")),
-            (1, Pointer::Code("a/b")),
-            (1, Pointer::Link("d.md")),
-        ]
+        [(1, Pointer::Code("cargo")), (1, Pointer::Code("a/b")), (1, Pointer::Link("d.md")),]
     );
     assert_eq!(found("```sh\n`a/b`\n```\n`c/d`"), [(4, Pointer::Code("c/d"))]);
 }

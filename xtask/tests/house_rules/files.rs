@@ -37,20 +37,13 @@ fn no_file_names_a_registry() {
     // Cargo.lock names the registry of every package; a rule of its own allows only crates.io there.
     let tracked = texts().filter(|(path, _)| *path != "Cargo.lock");
     let breaches = tracked.flat_map(|(path, text)| at_lines(path, registries(text)));
-    hold(
-        "no file names a package registry or a host that only one network knows",
-        breaches,
-    );
+    hold("no file names a package registry or a host that only one network knows", breaches);
 }
 
 #[test]
 fn every_binary_carries_its_script() {
-    let binaries = FILES
-        .iter()
-        .filter(|file| file.text.is_none() && !file.path.starts_with("docs/"));
-    let breaches = binaries
-        .filter(|file| !has_origin(&file.path))
-        .map(|file| file.path.clone());
+    let binaries = FILES.iter().filter(|file| file.text.is_none() && !file.path.starts_with("docs/"));
+    let breaches = binaries.filter(|file| !has_origin(&file.path)).map(|file| file.path.clone());
     let rule =
         "a binary file stands beside the script that made it, and the script or README.md beside it names it";
     hold(rule, breaches);
@@ -62,9 +55,7 @@ fn machine_folders(text: &str) -> Vec<usize> {
             let before = text[..at].chars().next_back();
             !before.is_some_and(|c| is_word(c) || ".-~})*".contains(c))
         };
-        let found = text
-            .match_indices(folder)
-            .filter(move |(at, _)| starts_a_path(*at));
+        let found = text.match_indices(folder).filter(move |(at, _)| starts_a_path(*at));
         found.map(|(at, _)| line(text, at))
     });
     lines.collect()
@@ -82,9 +73,7 @@ fn registries(text: &str) -> Vec<usize> {
 
 /// Whether a host is an address, has a port or a user, or has no public domain. An empty one stands for a placeholder.
 fn is_private(host: &str) -> bool {
-    let local = [".internal", ".local", ".lan", ".corp"]
-        .iter()
-        .any(|end| host.ends_with(end));
+    let local = [".internal", ".local", ".lan", ".corp"].iter().any(|end| host.ends_with(end));
     let address = host.chars().all(|c| c.is_ascii_digit() || c == '.');
     !host.is_empty() && (local || address || host.contains([':', '@', '[']) || !host.contains('.'))
 }
@@ -92,25 +81,19 @@ fn is_private(host: &str) -> bool {
 /// Whether a script lies in a file's folder, and the script or the README there names the file.
 fn has_origin(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let beside: Vec<_> = texts()
-        .filter(|(other, _)| other.rsplit_once('/').unwrap_or(("", other)).0 == folder)
-        .collect();
+    let beside: Vec<_> =
+        texts().filter(|(other, _)| other.rsplit_once('/').unwrap_or(("", other)).0 == folder).collect();
     let is_script = |path: &str| [".py", ".sh", ".rs"].iter().any(|end| path.ends_with(end));
     let tells = |path: &str| is_script(path) || path.ends_with("/README.md");
     beside.iter().any(|(path, _)| is_script(path))
-        && beside
-            .iter()
-            .any(|(path, text)| tells(path) && text.contains(name))
+        && beside.iter().any(|(path, text)| tells(path) && text.contains(name))
 }
 
 #[test]
 fn machine_folders_are_absolute() {
     let check = |text: &str, expect: &[usize]| assert_eq!(machine_folders(text), expect, "{text}");
     check(concat!("a\n\"/", "work/x\""), &[2]);
-    check(
-        concat!("../", "work/x $HOME/", "work/ example.com/", "home/"),
-        &[],
-    );
+    check(concat!("../", "work/x $HOME/", "work/ example.com/", "home/"), &[]);
 }
 
 #[test]

@@ -22,10 +22,7 @@ const EXCEPTIONS: &[&str] = &["LLVM-exception"];
 
 /// Whether an SPDX expression offers a choice in which every licence is allowed. `/` is the old way to write `OR`.
 pub(crate) fn is_allowed(expression: &str) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let tokens: Vec<_> = spaced.split_whitespace().collect();
     let mut rest = tokens.as_slice();
     alternatives(&mut rest) == Some(true) && rest.is_empty()

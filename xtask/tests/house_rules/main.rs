@@ -25,20 +25,14 @@ static SOURCES: LazyLock<Vec<(&str, Source)>> = LazyLock::new(|| {
 
 /// Every text file of the repository: path and contents.
 fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FILES
-        .iter()
-        .filter_map(|file| Some((file.path.as_str(), file.text.as_deref()?)))
+    FILES.iter().filter_map(|file| Some((file.path.as_str(), file.text.as_deref()?)))
 }
 
 /// Fails with `rule` and every breach of it.
 #[track_caller]
 fn hold(rule: &str, breaches: impl IntoIterator<Item = String>) {
     let breaches: Vec<_> = breaches.into_iter().collect();
-    assert!(
-        breaches.is_empty(),
-        "house rule broken: {rule}\n  {}\n",
-        breaches.join("\n  ")
-    );
+    assert!(breaches.is_empty(), "house rule broken: {rule}\n  {}\n", breaches.join("\n  "));
 }
 
 /// Every breach as `file:line`, for a rule that yields lines.

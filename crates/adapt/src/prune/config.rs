@@ -1,6 +1,6 @@
 //! The recipe's `[prune]` table.
 
-use super::{Changes, CutRule, Decision, HyperParameter, Law, Step};
+use super::{Changes, CutRule, Decision, Gains, HyperParameter, Law, Step};
 use crate::config::{ConfigError, check_count};
 use crate::train::{EarlyStopping, Schedule};
 use schemars::JsonSchema;
@@ -80,11 +80,11 @@ impl Default for PruneConfig {
         Self {
             criterion: Criterion::default(),
             rule: CutRule::default(),
-            iterations: 10,
+            iterations: 8,
             tries: 3,
             target_parameters: None,
             laws: Laws::default(),
-            schedule: Schedule::default(),
+            schedule: Schedule::Cosine { floor: 0.02 },
             early_stopping: EarlyStopping::default(),
         }
     }
@@ -92,23 +92,15 @@ impl Default for PruneConfig {
 
 impl Default for Laws {
     fn default() -> Self {
-        let multiplicative = |start, beta, max| Law {
-            start,
-            step: Step::Multiplicative { beta },
-            min: None,
-            max: Some(max),
-        };
+        let multiplicative =
+            |start, beta, max| Law { start, step: Step::Multiplicative { beta }, min: None, max: Some(max) };
+        let gains = Gains { size: None, loss: Some(0.2), time: Some(-0.05) };
         Self {
-            batch: multiplicative(64.0, 1.5, 256.0),
-            epochs: multiplicative(1.0, 2.0, 32.0),
+            batch: multiplicative(32.0, 1.15, 96.0),
+            epochs: multiplicative(1.0, 1.7, 40.0),
             c_min: Law::constant(5.0),
-            cut: Law {
-                step: Step::Context {
-                    gains: Default::default(),
-                },
-                ..Law::constant(0.2)
-            },
-            learning_rate: Law::constant(1e-3),
+            cut: Law { step: Step::Context { gains }, ..Law::constant(0.45) },
+            learning_rate: multiplicative(4e-4, 1.25, 1.5e-3),
             weight_decay: Law::constant(0.0),
         }
     }
@@ -123,14 +115,7 @@ impl PruneConfig {
         if let Some(target) = self.target_parameters {
             check_count("prune.target_parameters", target)?;
         }
-        let Laws {
-            batch,
-            epochs,
-            c_min,
-            cut,
-            learning_rate,
-            weight_decay,
-        } = &self.laws;
+        let Laws { batch, epochs, c_min, cut, learning_rate, weight_decay } = &self.laws;
         batch.validate("prune.laws.batch", HyperParameter::Batch)?;
         epochs.validate("prune.laws.epochs", HyperParameter::Epochs)?;
         c_min.validate("prune.laws.c_min", HyperParameter::CMin)?;
@@ -145,20 +130,9 @@ impl PruneConfig {
     /// changes that it made.
     #[must_use]
     pub fn decide(&self, previous: Option<&Decisions>, changes: &Changes) -> Decisions {
-        let Laws {
-            batch,
-            epochs,
-            c_min,
-            cut,
-            learning_rate,
-            weight_decay,
-        } = &self.laws;
+        let Laws { batch, epochs, c_min, cut, learning_rate, weight_decay } = &self.laws;
         let next = |law: &Law, parameter, before: fn(&Decisions) -> &Decision| {
-            law.next(
-                parameter,
-                previous.map(|decisions| before(decisions).exact),
-                changes,
-            )
+            law.next(parameter, previous.map(|decisions| before(decisions).exact), changes)
         };
         Decisions {
             batch: next(batch, HyperParameter::Batch, |d| &d.batch),
@@ -183,24 +157,10 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..6 {
             let decisions = config.decide(previous.as_ref(), &Changes::default());
-            seen.push((
-                decisions.batch.count(),
-                decisions.epochs.count(),
-                decisions.c_min.count(),
-            ));
+            seen.push((decisions.batch.count(), decisions.epochs.count(), decisions.c_min.count()));
             previous = Some(decisions);
         }
-        assert_eq!(
-            seen,
-            [
-                (64, 1, 5),
-                (96, 2, 5),
-                (144, 4, 5),
-                (216, 8, 5),
-                (256, 16, 5),
-                (256, 32, 5)
-            ]
-        );
+        assert_eq!(seen, [(64, 1, 5), (96, 2, 5), (144, 4, 5), (216, 8, 5), (256, 16, 5), (256, 32, 5)]);
     }
 
     #[test]
@@ -215,30 +175,10 @@ mod tests {
         check(|c| c.laws.epochs.max = Some(f64::NAN), "prune.laws.epochs.max");
         check(|c| c.laws.c_min = Law::constant(0.0), "prune.laws.c_min.start");
         check(|c| c.laws.cut.start = f64::NAN, "prune.laws.cut.start");
-        check(
-            |c| c.laws.learning_rate.start = 0.0,
-            "prune.laws.learning_rate.start",
-        );
-        check(
-            |c| c.laws.weight_decay.start = -1.0,
-            "prune.laws.weight_decay.start",
-        );
-        check(
-            |c| (c.rule, c.laws.cut.start) = (CutRule::Fraction, 1.5),
-            "prune.laws.cut.start",
-        );
-        check(
-            |c| {
-                c.schedule = Schedule::Step {
-                    every: 1,
-                    factor: 0.0,
-                }
-            },
-            "prune.schedule.factor",
-        );
-        check(
-            |c| c.early_stopping.min_delta = f64::INFINITY,
-            "prune.early_stopping.min_delta",
-        );
+        check(|c| c.laws.learning_rate.start = 0.0, "prune.laws.learning_rate.start");
+        check(|c| c.laws.weight_decay.start = -1.0, "prune.laws.weight_decay.start");
+        check(|c| (c.rule, c.laws.cut.start) = (CutRule::Fraction, 1.5), "prune.laws.cut.start");
+        check(|c| c.schedule = Schedule::Step { every: 1, factor: 0.0 }, "prune.schedule.factor");
+        check(|c| c.early_stopping.min_delta = f64::INFINITY, "prune.early_stopping.min_delta");
     }
 }

@@ -110,12 +110,7 @@ impl Law {
     /// The law under which the value stays at `value`.
     #[must_use]
     pub const fn constant(value: f64) -> Self {
-        Self {
-            start: value,
-            step: Step::Constant,
-            min: None,
-            max: None,
-        }
+        Self { start: value, step: Step::Constant, min: None, max: None }
     }
 
     /// The value of `parameter` at the next iteration. `previous` is [`Decision::exact`] of the iteration before, and
@@ -133,11 +128,7 @@ impl Law {
 
         let mut reason = format!("{}: {term}", self.step.name());
         if exact != wanted {
-            let limit = if exact == max {
-                ("max", self.max)
-            } else {
-                ("min", self.min)
-            };
+            let limit = if exact == max { ("max", self.max) } else { ("min", self.min) };
             let by = match limit {
                 (name, Some(_)) => name,
                 (_, None) => "what it can be",
@@ -161,9 +152,7 @@ impl Law {
             Step::Constant => {}
             Step::Linear { alpha } => Bounds::FINITE.check(format!("{key}.alpha"), *alpha)?,
             Step::Multiplicative { beta } => Bounds::POSITIVE.check(format!("{key}.beta"), *beta)?,
-            Step::Context {
-                gains: Gains { size, loss, time },
-            } => {
+            Step::Context { gains: Gains { size, loss, time } } => {
                 for (name, gain) in [("size", size), ("loss", loss), ("time", time)] {
                     Bounds::FINITE.check(format!("{key}.{name}"), gain.unwrap_or(0.0))?;
                 }
@@ -203,10 +192,7 @@ impl Step {
             Self::Linear { alpha } => {
                 let sign = if *alpha < 0.0 { '−' } else { '+' };
                 let next = previous + alpha;
-                (
-                    next,
-                    format!("{before} {sign} {} = {}", number(alpha.abs()), number(next)),
-                )
+                (next, format!("{before} {sign} {} = {}", number(alpha.abs()), number(next)))
             }
             Self::Multiplicative { beta } => {
                 let next = previous * beta;
@@ -226,18 +212,10 @@ impl Step {
                     .iter()
                     .filter(|(_, gain, change)| *gain != 0.0 && *change != 0.0)
                     .map(|(name, gain, change)| {
-                        format!(
-                            "{name} {:+.1} % at gain {}",
-                            change.exp_m1() * 100.0,
-                            number(*gain)
-                        )
+                        format!("{name} {:+.1} % at gain {}", change.exp_m1() * 100.0, number(*gain))
                     })
                     .collect();
-                let why = if causes.is_empty() {
-                    "no change".to_owned()
-                } else {
-                    causes.join(", ")
-                };
+                let why = if causes.is_empty() { "no change".to_owned() } else { causes.join(", ") };
                 (next, format!("{before} becomes {} ({why})", number(next)))
             }
         }
@@ -314,11 +292,7 @@ impl Decision {
 fn log_ratio(later: f64, earlier: f64) -> f64 {
     /// A loss can reach 0, whose logarithm is not a number to reckon with.
     const FLOOR: f64 = 1e-9;
-    if later.is_finite() && earlier.is_finite() {
-        (later.max(FLOOR) / earlier.max(FLOOR)).ln()
-    } else {
-        0.0
-    }
+    if later.is_finite() && earlier.is_finite() { (later.max(FLOOR) / earlier.max(FLOOR)).ln() } else { 0.0 }
 }
 
 /// `value` for a reader: whole numbers in full, others with six significant digits.
@@ -328,11 +302,7 @@ fn number(value: f64) -> String {
     }
     let short = format!("{value:.5e}");
     short.parse::<f64>().map_or(short, |rounded| {
-        if (1e-4..1e15).contains(&rounded.abs()) {
-            rounded.to_string()
-        } else {
-            format!("{rounded:e}")
-        }
+        if (1e-4..1e15).contains(&rounded.abs()) { rounded.to_string() } else { format!("{rounded:e}") }
     })
 }
 

@@ -222,7 +222,11 @@ impl Pruner {
         decisions
     }
 
-    fn cut(&self, scores: &[LayerScores], decisions: &Decisions) -> Result<(Vec<ChannelRemoval>, Vec<LayerCut>)> {
+    fn cut(
+        &self,
+        scores: &[LayerScores],
+        decisions: &Decisions,
+    ) -> Result<(Vec<ChannelRemoval>, Vec<LayerCut>)> {
         let (mut removals, mut layers) = (Vec::new(), Vec::new());
         for LayerScores { group, scores } in scores {
             let channels = self

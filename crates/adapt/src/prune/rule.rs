@@ -135,10 +135,7 @@ mod tests {
     fn nan_is_an_error() {
         for rule in RULES {
             let score = rule.surplus(&[0.5, f64::NAN], 0.1, 1).expect_err("NaN score");
-            assert_eq!(
-                score.to_string(),
-                "score of channel 1: expected a finite number, found NaN"
-            );
+            assert_eq!(score.to_string(), "score of channel 1: expected a finite number, found NaN");
             let cut = rule.surplus(&[0.5], f64::NAN, 1).expect_err("NaN cut");
             assert_eq!(cut.to_string(), "cut: expected a number, found NaN");
         }

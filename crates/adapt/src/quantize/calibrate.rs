@@ -132,7 +132,10 @@ mod tests {
             let mut histogram = Histogram::new(Range { min: 0.0, max: 100.0 });
             (0..=10_000).for_each(|step| histogram.count(step as f32 / 100.0));
             let found = histogram.percentile(percentile);
-            assert!((found.min - min).abs() < 0.1 && (found.max - max).abs() < 0.1, "{percentile}: {found:?}");
+            assert!(
+                (found.min - min).abs() < 0.1 && (found.max - max).abs() < 0.1,
+                "{percentile}: {found:?}"
+            );
         };
         check(100.0, 0.0, 100.0);
         check(99.0, 1.0, 99.0);

@@ -74,11 +74,7 @@ pub enum CalibrationMethod {
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self {
-            samples: 200,
-            method: CalibrationMethod::default(),
-            percentile: 99.99,
-        }
+        Self { samples: 200, method: CalibrationMethod::default(), percentile: 99.99 }
     }
 }
 
@@ -108,8 +104,6 @@ mod tests {
         check(|c| c.samples = 0, "quantize.calibration.samples");
         check(|c| c.percentile = 50.0, "quantize.calibration.percentile");
         check(|c| c.percentile = f64::NAN, "quantize.calibration.percentile");
-        QuantizeConfig::default()
-            .validate()
-            .expect("the defaults are sound");
+        QuantizeConfig::default().validate().expect("the defaults are sound");
     }
 }

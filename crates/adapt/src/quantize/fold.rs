@@ -38,7 +38,9 @@ fn fold_batch_norm(graph: &mut Graph, id: NodeId) -> Result<()> {
     })?;
     let constant = |position: usize| {
         let tensor = graph.tensor(norm.inputs[position]);
-        tensor.f32_data().ok_or_else(|| unsupported(format!("expected `{}` to be constant floats", tensor.name)))
+        tensor
+            .f32_data()
+            .ok_or_else(|| unsupported(format!("expected `{}` to be constant floats", tensor.name)))
     };
     let (gamma, beta, mean, variance) = (constant(1)?, constant(2)?, constant(3)?, constant(4)?);
     let factors: Vec<f32> =
@@ -46,8 +48,9 @@ fn fold_batch_norm(graph: &mut Graph, id: NodeId) -> Result<()> {
 
     let node = graph.node(layer);
     let weights = graph.tensor(node.inputs[1]);
-    let values =
-        weights.f32_data().ok_or_else(|| unsupported(format!("expected `{}` to be constant floats", weights.name)))?;
+    let values = weights
+        .f32_data()
+        .ok_or_else(|| unsupported(format!("expected `{}` to be constant floats", weights.name)))?;
     let bias = match node.inputs.get(2).map(|bias| graph.tensor(*bias)) {
         None => vec![0.0; factors.len()],
         Some(bias) => bias
@@ -63,7 +66,8 @@ fn fold_batch_norm(graph: &mut Graph, id: NodeId) -> Result<()> {
 
     let (weights, name) = (node.inputs[1], node.name.clone());
     // A constant that another layer reads too must not change under it: fold into copies.
-    let own_weights = own(graph, weights, layer, TensorData::F32(folded_weights), &format!("{name}/folded_weights"));
+    let own_weights =
+        own(graph, weights, layer, TensorData::F32(folded_weights), &format!("{name}/folded_weights"));
     let bias = graph.node(layer).inputs.get(2).copied();
     let data = TensorData::F32(folded_bias);
     let own_bias = match bias {

@@ -52,15 +52,19 @@ fn quantize_node(
         }
         Op::Activation { .. } => activation_of(graph, output, ranges)?,
         // These keep the scale of their input, so that they need no arithmetic or only a mean.
-        Op::Pool2d(_)
-        | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average }
-        | Op::Flatten => integers.tensor(node.inputs[0]).quantization.clone().ok_or_else(|| {
-            unsupported(graph, node, "reads a tensor without quantization")
-        })?,
+        Op::Pool2d(_) | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average } | Op::Flatten => {
+            integers
+                .tensor(node.inputs[0])
+                .quantization
+                .clone()
+                .ok_or_else(|| unsupported(graph, node, "reads a tensor without quantization"))?
+        }
         // The specification fixes the output of softmax: the values 0 to 255/256.
         Op::Softmax(_) => Quantization::PerTensor { scale: 1.0 / 256.0, zero_point: -128 },
         Op::BatchNorm(_) => return Err(unsupported(graph, node, "has no integer form: fold it first")),
-        Op::Quantize { .. } => return Err(unsupported(graph, node, "is already there: the network is quantized")),
+        Op::Quantize { .. } => {
+            return Err(unsupported(graph, node, "is already there: the network is quantized"));
+        }
         Op::Opaque(_) => return Err(unsupported(graph, node, "is not understood")),
     };
     set_activation(integers, output, quantization);
@@ -69,7 +73,9 @@ fn quantize_node(
 
 /// Weights become int8, the bias int32 with the scale `input · weights`.
 fn quantize_layer(graph: &Graph, integers: &mut Graph, node: &Node, scales: WeightScales) -> Result<()> {
-    let Some(Quantization::PerTensor { scale: input_scale, .. }) = integers.tensor(node.inputs[0]).quantization else {
+    let Some(Quantization::PerTensor { scale: input_scale, .. }) =
+        integers.tensor(node.inputs[0]).quantization
+    else {
         return Err(unsupported(graph, node, "reads a tensor without quantization"));
     };
     let floats = |id: TensorId| {
@@ -99,7 +105,9 @@ fn quantize_layer(graph: &Graph, integers: &mut Graph, node: &Node, scales: Weig
     let quantized = weights
         .chunks(per_channel)
         .zip(&channel_scales)
-        .flat_map(|(weights, scale)| weights.iter().map(move |w| (w / scale).round().clamp(-127.0, 127.0) as i8))
+        .flat_map(|(weights, scale)| {
+            weights.iter().map(move |w| (w / scale).round().clamp(-127.0, 127.0) as i8)
+        })
         .collect();
     let bias_scales: Vec<f32> = channel_scales.iter().map(|scale| scale * input_scale).collect();
     let quantized_bias = bias
@@ -163,7 +171,11 @@ fn unsigned_ends(graph: &mut Graph) {
     for position in 0..graph.outputs.len() {
         let (outer, inner) = (graph.outputs[position], split(graph, graph.outputs[position]));
         for node in &mut graph.nodes {
-            node.inputs.iter_mut().chain(&mut node.outputs).filter(|id| **id == outer).for_each(|id| *id = inner);
+            node.inputs
+                .iter_mut()
+                .chain(&mut node.outputs)
+                .filter(|id| **id == outer)
+                .for_each(|id| *id = inner);
         }
         let node = requantize(graph, DType::U8, inner, outer);
         graph.nodes.push(node);

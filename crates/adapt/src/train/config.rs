@@ -106,10 +106,10 @@ impl Default for TrainConfig {
             momentum: 0.9,
             learning_rate: 3e-4,
             weight_decay: 0.0,
-            schedule: Schedule::default(),
-            warm_up_steps: 0,
+            schedule: Schedule::Cosine { floor: 0.02 },
+            warm_up_steps: 30,
             early_stopping: EarlyStopping::default(),
-            clip_norm: None,
+            clip_norm: Some(5.0),
         }
     }
 }
@@ -196,13 +196,7 @@ impl TryFrom<ScheduleTable> for Schedule {
     type Error = String;
 
     fn try_from(table: ScheduleTable) -> Result<Self, String> {
-        let ScheduleTable {
-            kind,
-            every,
-            patience,
-            factor,
-            floor,
-        } = table;
+        let ScheduleTable { kind, every, patience, factor, floor } = table;
         let [every_set, patience_set] = [("every", every.is_some()), ("patience", patience.is_some())];
         let [factor_set, floor_set] = [("factor", factor.is_some()), ("floor", floor.is_some())];
         let (takes, strangers): (_, &[(&str, bool)]) = match kind {
@@ -210,18 +204,15 @@ impl TryFrom<ScheduleTable> for Schedule {
                 "expected no other key beside kind = \"constant\"",
                 &[every_set, patience_set, factor_set, floor_set],
             ),
-            ScheduleKind::Step => (
-                "expected `every` and `factor` beside kind = \"step\"",
-                &[patience_set, floor_set],
-            ),
-            ScheduleKind::Cosine => (
-                "expected `floor` beside kind = \"cosine\"",
-                &[every_set, patience_set, factor_set],
-            ),
-            ScheduleKind::Plateau => (
-                "expected `patience` and `factor` beside kind = \"plateau\"",
-                &[every_set, floor_set],
-            ),
+            ScheduleKind::Step => {
+                ("expected `every` and `factor` beside kind = \"step\"", &[patience_set, floor_set])
+            }
+            ScheduleKind::Cosine => {
+                ("expected `floor` beside kind = \"cosine\"", &[every_set, patience_set, factor_set])
+            }
+            ScheduleKind::Plateau => {
+                ("expected `patience` and `factor` beside kind = \"plateau\"", &[every_set, floor_set])
+            }
         };
         if let Some((stranger, _)) = strangers.iter().find(|(_, set)| *set) {
             return Err(format!("{takes}, found `{stranger}`"));
@@ -229,46 +220,25 @@ impl TryFrom<ScheduleTable> for Schedule {
         let factor = factor.unwrap_or(0.5);
         Ok(match kind {
             ScheduleKind::Constant => Self::Constant,
-            ScheduleKind::Step => Self::Step {
-                every: every.unwrap_or(1),
-                factor,
-            },
-            ScheduleKind::Cosine => Self::Cosine {
-                floor: floor.unwrap_or(0.0),
-            },
-            ScheduleKind::Plateau => Self::Plateau {
-                patience: patience.unwrap_or(2),
-                factor,
-            },
+            ScheduleKind::Step => Self::Step { every: every.unwrap_or(1), factor },
+            ScheduleKind::Cosine => Self::Cosine { floor: floor.unwrap_or(0.0) },
+            ScheduleKind::Plateau => Self::Plateau { patience: patience.unwrap_or(2), factor },
         })
     }
 }
 
 impl From<Schedule> for ScheduleTable {
     fn from(schedule: Schedule) -> Self {
-        let table = |kind| Self {
-            kind,
-            every: None,
-            patience: None,
-            factor: None,
-            floor: None,
-        };
+        let table = |kind| Self { kind, every: None, patience: None, factor: None, floor: None };
         match schedule {
             Schedule::Constant => table(ScheduleKind::Constant),
-            Schedule::Step { every, factor } => Self {
-                every: Some(every),
-                factor: Some(factor),
-                ..table(ScheduleKind::Step)
-            },
-            Schedule::Cosine { floor } => Self {
-                floor: Some(floor),
-                ..table(ScheduleKind::Cosine)
-            },
-            Schedule::Plateau { patience, factor } => Self {
-                patience: Some(patience),
-                factor: Some(factor),
-                ..table(ScheduleKind::Plateau)
-            },
+            Schedule::Step { every, factor } => {
+                Self { every: Some(every), factor: Some(factor), ..table(ScheduleKind::Step) }
+            }
+            Schedule::Cosine { floor } => Self { floor: Some(floor), ..table(ScheduleKind::Cosine) },
+            Schedule::Plateau { patience, factor } => {
+                Self { patience: Some(patience), factor: Some(factor), ..table(ScheduleKind::Plateau) }
+            }
         }
     }
 }
@@ -288,32 +258,10 @@ mod tests {
         check(|c| c.momentum = 1.0, "train.momentum");
         check(|c| c.learning_rate = 0.0, "train.learning_rate");
         check(|c| c.weight_decay = f64::NAN, "train.weight_decay");
-        check(
-            |c| {
-                c.schedule = Schedule::Step {
-                    every: 0,
-                    factor: 0.5,
-                }
-            },
-            "train.schedule.every",
-        );
-        check(
-            |c| {
-                c.schedule = Schedule::Plateau {
-                    patience: 1,
-                    factor: 1.5,
-                }
-            },
-            "train.schedule.factor",
-        );
-        check(
-            |c| c.schedule = Schedule::Cosine { floor: -0.1 },
-            "train.schedule.floor",
-        );
-        check(
-            |c| c.early_stopping.min_delta = -1.0,
-            "train.early_stopping.min_delta",
-        );
+        check(|c| c.schedule = Schedule::Step { every: 0, factor: 0.5 }, "train.schedule.every");
+        check(|c| c.schedule = Schedule::Plateau { patience: 1, factor: 1.5 }, "train.schedule.factor");
+        check(|c| c.schedule = Schedule::Cosine { floor: -0.1 }, "train.schedule.floor");
+        check(|c| c.early_stopping.min_delta = -1.0, "train.early_stopping.min_delta");
         check(|c| c.clip_norm = Some(0.0), "train.clip_norm");
         TrainConfig::default().validate().expect("the defaults are sound");
     }

@@ -147,7 +147,12 @@ impl<'a> Fit<'a> {
     ///
     /// # Errors
     /// If the network cannot be trained or does not fit the data.
-    pub fn new(graph: &Graph, train: &'a Dataset, validation: &'a Dataset, settings: FitSettings) -> Result<Self> {
+    pub fn new(
+        graph: &Graph,
+        train: &'a Dataset,
+        validation: &'a Dataset,
+        settings: FitSettings,
+    ) -> Result<Self> {
         let network = Network::new(graph)?;
         let optimizer = OptimizerSettings {
             kind: settings.optimizer,
@@ -259,10 +264,13 @@ impl<'a> Fit<'a> {
                 network: network.clone(),
                 message: format!("expected `{name}` of {len} values, found {}", values.len()),
             }),
-            None => Err(AdaptError::State { network: network.clone(), message: format!("`{name}` is missing") }),
+            None => {
+                Err(AdaptError::State { network: network.clone(), message: format!("`{name}` is missing") })
+            }
         };
         let mut best = Vec::new();
-        for (parameter, moments) in self.network.parameters_mut().iter_mut().zip(&mut self.optimizer.moments) {
+        for (parameter, moments) in self.network.parameters_mut().iter_mut().zip(&mut self.optimizer.moments)
+        {
             let (name, len) = (&parameter.name, parameter.value.len());
             parameter.value = take(format!("value/{name}"), len)?;
             for (order, moment) in moments.iter_mut().enumerate() {

@@ -25,7 +25,8 @@ pub fn initialize(graph: &mut Graph, seed: u64) {
         let fan_in: usize = sizes[1..].iter().product();
         let deviation = (gain / fan_in as f64).sqrt();
         let mut normal = Normal { rng: Rng::keyed(seed, &[STREAM, layer]), spare: None };
-        let values = (0..sizes.iter().product::<usize>()).map(|_| (normal.next() * deviation) as f32).collect();
+        let values =
+            (0..sizes.iter().product::<usize>()).map(|_| (normal.next() * deviation) as f32).collect();
         graph.tensor_mut(weights).data = Some(TensorData::F32(values));
     }
 }
@@ -66,7 +67,8 @@ mod tests {
             graph
         };
         let graph = network(1);
-        for (name, variance) in [("block2_conv1/weights", 2.0 / 576.0), ("predictions/weights", 1.0 / 512.0)] {
+        for (name, variance) in [("block2_conv1/weights", 2.0 / 576.0), ("predictions/weights", 1.0 / 512.0)]
+        {
             let tensor = graph.tensors.iter().find(|tensor| tensor.name == name).unwrap();
             let values = tensor.f32_data().unwrap();
             let found = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;

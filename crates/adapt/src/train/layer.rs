@@ -26,13 +26,31 @@ pub(super) struct Layer {
 }
 
 enum Rule {
-    Conv2d { kernel: lanes::Conv2d, weights: ParameterId, bias: Option<ParameterId>, fused: lanes::Activation },
-    Dense { kernel: lanes::Dense, weights: ParameterId, bias: Option<ParameterId>, fused: lanes::Activation },
-    BatchNorm { kernel: lanes::BatchNorm, affine: [ParameterId; 2], running: [ParameterId; 2], batch: BatchStatistics },
+    Conv2d {
+        kernel: lanes::Conv2d,
+        weights: ParameterId,
+        bias: Option<ParameterId>,
+        fused: lanes::Activation,
+    },
+    Dense {
+        kernel: lanes::Dense,
+        weights: ParameterId,
+        bias: Option<ParameterId>,
+        fused: lanes::Activation,
+    },
+    BatchNorm {
+        kernel: lanes::BatchNorm,
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+        batch: BatchStatistics,
+    },
     Activation(lanes::Activation),
     MaxPool(lanes::MaxPool2d),
     AveragePool(lanes::AveragePool2d),
-    Flatten { channels: usize, pixels: usize },
+    Flatten {
+        channels: usize,
+        pixels: usize,
+    },
 }
 
 impl Layer {
@@ -40,7 +58,13 @@ impl Layer {
     ///
     /// # Errors
     /// If the operator has no gradient here, or reads its parameters from other layers.
-    pub(super) fn new(graph: &Graph, node: &Node, parameters: &Parameters, batch: usize, isa: Isa) -> Result<Self> {
+    pub(super) fn new(
+        graph: &Graph,
+        node: &Node,
+        parameters: &Parameters,
+        batch: usize,
+        isa: Isa,
+    ) -> Result<Self> {
         let unsupported = |message: &str| AdaptError::Unsupported {
             pass: "train",
             network: graph.name.clone(),
@@ -98,7 +122,8 @@ impl Layer {
             Op::Activation { function } => Rule::Activation(lane_activation(Some(*function))),
             Op::Pool2d(Pool2d { kind, window, stride, padding }) => {
                 let padding = lane_padding(*padding);
-                let geometry = PoolGeometry { window: *window, stride: *stride, padding, ..map.global(batch) };
+                let geometry =
+                    PoolGeometry { window: *window, stride: *stride, padding, ..map.global(batch) };
                 pool(*kind, geometry, isa)
             }
             Op::GlobalPool2d { kind } => pool(*kind, map.global(batch), isa),

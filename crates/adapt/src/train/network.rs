@@ -180,7 +180,8 @@ impl Network {
 
     fn backward(&mut self, batch: usize) {
         let count = blocks(batch);
-        let lens: Vec<usize> = (0..self.chain.len()).map(|position| count * self.features(position)).collect();
+        let lens: Vec<usize> =
+            (0..self.chain.len()).map(|position| count * self.features(position)).collect();
         let Some(layers) = self.plans.get_mut(&batch) else { return };
         let [mut dy, mut dx] = self.gradients.each_mut();
         for (position, layer) in layers.iter_mut().enumerate().rev() {
@@ -249,7 +250,10 @@ fn chain(graph: &Graph) -> Result<Vec<TensorId>> {
         at = node.inputs[0];
         if graph.consumers(at).count() > 1 {
             let name = &graph.tensor(at).name;
-            return Err(unsupported(graph, format!("`{name}` is read by several layers; only chains are trained")));
+            return Err(unsupported(
+                graph,
+                format!("`{name}` is read by several layers; only chains are trained"),
+            ));
         }
         chain.push(at);
     }

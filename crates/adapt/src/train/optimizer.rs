@@ -3,7 +3,7 @@
 use super::config::OptimizerKind;
 use super::parameter::{Parameters, Role};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{Adam, Sgd};
+use taper_kernels::lanes::{Adam, Sgd, sum_of_squares};
 
 /// What does not change from step to step.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,8 @@ impl Optimizer {
             OptimizerKind::Adam => 2,
             OptimizerKind::Sgd => 1,
         };
-        let moments = parameters.iter().map(|parameter| vec![vec![0.0; parameter.gradient.len()]; count]).collect();
+        let moments =
+            parameters.iter().map(|parameter| vec![vec![0.0; parameter.gradient.len()]; count]).collect();
         Self { settings, moments, steps: 0, isa: Isa::best() }
     }
 
@@ -75,17 +76,7 @@ impl Optimizer {
     }
 }
 
-/// The Euclidean norm of all gradients together, summed in a fixed order.
+/// The Euclidean norm of all gradients together.
 fn norm(parameters: &Parameters) -> f64 {
-    /// Partial sums, so that additions need not wait for each other.
-    const SUMS: usize = 8;
-    let mut sums = [0.0f64; SUMS];
-    for parameter in parameters.iter() {
-        for chunk in parameter.gradient.chunks(SUMS) {
-            for (sum, value) in sums.iter_mut().zip(chunk) {
-                *sum += f64::from(*value) * f64::from(*value);
-            }
-        }
-    }
-    sums.iter().sum::<f64>().sqrt()
+    parameters.iter().map(|parameter| sum_of_squares(&parameter.gradient)).sum::<f64>().sqrt()
 }

@@ -51,7 +51,10 @@ impl Parameters {
                     return Err(AdaptError::Unsupported {
                         pass: "train",
                         network: graph.name.clone(),
-                        message: format!("expected `{}` to hold floats, found {}", constant.name, constant.dtype),
+                        message: format!(
+                            "expected `{}` to hold floats, found {}",
+                            constant.name, constant.dtype
+                        ),
                     });
                 };
                 let role = role(&node.op, position);

@@ -83,12 +83,7 @@ impl Builder {
     pub(super) fn copy(&mut self, table: &Table<'_>, options_type: u8) -> Result<Offset> {
         let vectors = vector_fields(options_type)
             .iter()
-            .filter_map(|&field| {
-                table
-                    .raw_vector(field, 4)
-                    .transpose()
-                    .map(|bytes| Ok((field, bytes?)))
-            })
+            .filter_map(|&field| table.raw_vector(field, 4).transpose().map(|bytes| Ok((field, bytes?))))
             .collect::<Result<Vec<_>>>()?;
         if let Some((_, bytes)) = vectors.iter().find(|(_, bytes)| bytes.len() > LARGEST_OPTION) {
             return Err(too_large(bytes.len()));
@@ -111,10 +106,7 @@ impl Builder {
         self.pad_until(|used| used.is_multiple_of(2));
         self.0.push(u16::try_from(size).map_err(|_| too_large(size))?);
         let length = slots.len() + 4;
-        let vtable = self
-            .0
-            .push(u16::try_from(length).map_err(|_| too_large(length))?)
-            .value();
+        let vtable = self.0.push(u16::try_from(length).map_err(|_| too_large(length))?).value();
 
         // Scalars keep their alignment if the table lies as it did, up to a multiple of 8 bytes from the end.
         let position = table.position();

@@ -48,18 +48,12 @@ fn scalar_at<T: Scalar>(bytes: &[u8], position: usize, name: &str) -> Result<T> 
 }
 
 fn slice_at<'a>(bytes: &'a [u8], position: usize, length: usize, name: &str) -> Result<&'a [u8]> {
-    position
-        .checked_add(length)
-        .and_then(|end| bytes.get(position..end))
-        .ok_or_else(|| {
-            FormatError::invalid(
-                name,
-                format!(
-                    "expected {length} bytes at {position}, found the end of {} bytes",
-                    bytes.len()
-                ),
-            )
-        })
+    position.checked_add(length).and_then(|end| bytes.get(position..end)).ok_or_else(|| {
+        FormatError::invalid(
+            name,
+            format!("expected {length} bytes at {position}, found the end of {} bytes", bytes.len()),
+        )
+    })
 }
 
 fn index(value: u32, name: &str) -> Result<usize> {
@@ -69,18 +63,12 @@ fn index(value: u32, name: &str) -> Result<usize> {
 /// Follows the unsigned offset stored at `position`.
 fn follow(bytes: &[u8], position: usize, name: &str) -> Result<usize> {
     let offset = index(scalar_at(bytes, position, name)?, name)?;
-    position
-        .checked_add(offset)
-        .filter(|&target| offset != 0 && target < bytes.len())
-        .ok_or_else(|| {
-            FormatError::invalid(
-                name,
-                format!(
-                    "expected an offset within {} bytes at {position}, found {offset}",
-                    bytes.len()
-                ),
-            )
-        })
+    position.checked_add(offset).filter(|&target| offset != 0 && target < bytes.len()).ok_or_else(|| {
+        FormatError::invalid(
+            name,
+            format!("expected an offset within {} bytes at {position}, found {offset}", bytes.len()),
+        )
+    })
 }
 
 /// A table within a flatbuffer.
@@ -111,19 +99,11 @@ impl<'a> Table<'a> {
         let length = usize::from(scalar_at::<u16>(bytes, vtable, name)?);
         let size = usize::from(scalar_at::<u16>(bytes, vtable.saturating_add(2), name)?);
         if length < 4 || length % 2 != 0 || size < 4 {
-            return Err(FormatError::invalid(
-                name,
-                format!("expected a table at {position}, found none"),
-            ));
+            return Err(FormatError::invalid(name, format!("expected a table at {position}, found none")));
         }
         let slots = &slice_at(bytes, vtable, length, name)?[4..];
         slice_at(bytes, position, size, name)?;
-        Ok(Self {
-            bytes,
-            position,
-            slots,
-            size,
-        })
+        Ok(Self { bytes, position, slots, size })
     }
 
     /// Where the field's `length` bytes lie, or `None` if it is absent.
@@ -138,10 +118,7 @@ impl<'a> Table<'a> {
             _ if offset >= 4 && offset + length <= self.size => Ok(Some(self.position + offset)),
             _ => Err(FormatError::invalid(
                 field.name,
-                format!(
-                    "expected {length} bytes within a table of {}, found offset {offset}",
-                    self.size
-                ),
+                format!("expected {length} bytes within a table of {}, found offset {offset}", self.size),
             )),
         }
     }
@@ -160,16 +137,12 @@ impl<'a> Table<'a> {
     }
 
     fn target(&self, field: Field) -> Result<Option<usize>> {
-        self.locate(field, 4)?
-            .map(|position| follow(self.bytes, position, field.name))
-            .transpose()
+        self.locate(field, 4)?.map(|position| follow(self.bytes, position, field.name)).transpose()
     }
 
     /// The table in `field`.
     pub(super) fn table(&self, field: Field) -> Result<Option<Table<'a>>> {
-        self.target(field)?
-            .map(|target| Table::at(self.bytes, target, field.name))
-            .transpose()
+        self.target(field)?.map(|target| Table::at(self.bytes, target, field.name)).transpose()
     }
 
     /// The vector of tables in `field`; empty if it is absent.
@@ -178,12 +151,7 @@ impl<'a> Table<'a> {
             Some((position, length)) => (position, length),
             None => (0, 0),
         };
-        Ok(Tables {
-            bytes: self.bytes,
-            position,
-            length,
-            name: field.name,
-        })
+        Ok(Tables { bytes: self.bytes, position, length, name: field.name })
     }
 
     /// The vector of scalars in `field`.
@@ -195,9 +163,11 @@ impl<'a> Table<'a> {
             return Ok(None);
         };
         let bytes = slice_at(self.bytes, position, length * T::BYTES, field.name)?;
-        Ok(Some(bytes.chunks_exact(T::BYTES).map(|chunk| {
-            T::decode(chunk).expect("every chunk has the bytes of one scalar")
-        })))
+        Ok(Some(
+            bytes
+                .chunks_exact(T::BYTES)
+                .map(|chunk| T::decode(chunk).expect("every chunk has the bytes of one scalar")),
+        ))
     }
 
     /// The vector of bytes in `field`.
@@ -219,10 +189,7 @@ impl<'a> Table<'a> {
             return Ok(None);
         };
         std::str::from_utf8(bytes).map(Some).map_err(|error| {
-            FormatError::invalid(
-                field.name,
-                format!("expected text in UTF-8, found other bytes ({error})"),
-            )
+            FormatError::invalid(field.name, format!("expected text in UTF-8, found other bytes ({error})"))
         })
     }
 
@@ -239,10 +206,7 @@ impl<'a> Table<'a> {
 
     /// The field offsets and the bytes behind the table's own offset, as they stand.
     pub(super) fn verbatim(&self) -> (&'a [u8], &'a [u8]) {
-        (
-            self.slots,
-            &self.bytes[self.position + 4..self.position + self.size],
-        )
+        (self.slots, &self.bytes[self.position + 4..self.position + self.size])
     }
 
     /// Where the table lies, in bytes from the flatbuffer's start.

@@ -22,19 +22,13 @@ const FREE_BYTES: usize = 32 << 20;
 /// variable tensors); the error names the field, tensor or operator.
 pub fn read(bytes: &[u8]) -> Result<Graph> {
     if bytes.get(4..8) != Some(schema::IDENTIFIER.as_bytes()) {
-        return Err(FormatError::invalid(
-            "file identifier",
-            "expected TFL3 at byte 4, found other bytes",
-        ));
+        return Err(FormatError::invalid("file identifier", "expected TFL3 at byte 4, found other bytes"));
     }
     let mut budget = Budget(bytes.len().saturating_mul(3).saturating_add(FREE_BYTES));
     let model = Table::root(bytes, "Model")?;
     let version = model.scalar::<u32>(schema::model::VERSION, 0)?;
     if version != schema::VERSION {
-        return Err(FormatError::unsupported(
-            "Model.version",
-            format!("expected 3, found {version}"),
-        ));
+        return Err(FormatError::unsupported("Model.version", format!("expected 3, found {version}")));
     }
     let subgraphs = model.tables(schema::model::SUBGRAPHS)?;
     let (1, Some(subgraph)) = (subgraphs.len(), subgraphs.get(0)) else {
@@ -46,24 +40,11 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
     let subgraph = subgraph?;
 
     let mut graph = Graph::new(
-        subgraph
-            .string(schema::subgraph::NAME)?
-            .filter(|name| !name.is_empty())
-            .unwrap_or("main"),
+        subgraph.string(schema::subgraph::NAME)?.filter(|name| !name.is_empty()).unwrap_or("main"),
     );
     graph.tensors = read_tensors(&model, &subgraph, &mut budget)?;
-    graph.inputs = read_ids(
-        &subgraph,
-        schema::subgraph::INPUTS,
-        graph.tensors.len(),
-        &mut budget,
-    )?;
-    graph.outputs = read_ids(
-        &subgraph,
-        schema::subgraph::OUTPUTS,
-        graph.tensors.len(),
-        &mut budget,
-    )?;
+    graph.inputs = read_ids(&subgraph, schema::subgraph::INPUTS, graph.tensors.len(), &mut budget)?;
+    graph.outputs = read_ids(&subgraph, schema::subgraph::OUTPUTS, graph.tensors.len(), &mut budget)?;
     read_operators(&model, &subgraph, &mut graph, &mut budget)?;
     graph.metadata = read_metadata(&model, &mut budget)?;
     padding::fuse(&mut graph);
@@ -97,20 +78,15 @@ impl Budget {
 
 /// A release such as `2.3.0`; zero bytes may follow.
 pub(super) fn parse_runtime(text: &str) -> Option<Runtime> {
-    let parts: Option<Vec<u32>> = text
-        .trim_end_matches('\0')
-        .split('.')
-        .map(|part| part.parse().ok())
-        .collect();
+    let parts: Option<Vec<u32>> =
+        text.trim_end_matches('\0').split('.').map(|part| part.parse().ok()).collect();
     parts?.try_into().ok()
 }
 
 /// Data of the buffer at `position`; empty if it has none.
 fn buffer<'a>(buffers: Tables<'a>, position: u32) -> Result<&'a [u8]> {
-    let table = usize::try_from(position)
-        .ok()
-        .and_then(|position| buffers.get(position))
-        .ok_or_else(|| {
+    let table =
+        usize::try_from(position).ok().and_then(|position| buffers.get(position)).ok_or_else(|| {
             FormatError::invalid(
                 "buffer",
                 format!("expected a position below {}, found {position}", buffers.len()),
@@ -130,12 +106,7 @@ fn read_tensors(model: &Table<'_>, subgraph: &Table<'_>, budget: &mut Budget) ->
     let tables = subgraph.tables(schema::subgraph::TENSORS)?;
     let mut tensors = Vec::new();
     for (position, table) in tables.iter().enumerate() {
-        tensors.push(tensor::read(
-            &table?,
-            position,
-            |position| buffer(buffers, position),
-            budget,
-        )?);
+        tensors.push(tensor::read(&table?, position, |position| buffer(buffers, position), budget)?);
     }
     make_unique(tensors.iter_mut().map(|tensor| &mut tensor.name));
     Ok(tensors)
@@ -187,9 +158,7 @@ fn read_optional_ids(
         return Ok(Vec::new());
     };
     budget.spend(positions.len() * size_of::<[TensorId; 2]>(), field.name)?;
-    positions
-        .map(|position| tensor_id(position, tensors, field.name))
-        .collect()
+    positions.map(|position| tensor_id(position, tensors, field.name)).collect()
 }
 
 fn read_ids(
@@ -214,11 +183,7 @@ pub(super) fn operator_code<'a>(table: &Table<'a>) -> Result<Code<'a>> {
         builtin::CUSTOM => Some(table.string(fields::CUSTOM_CODE)?.unwrap_or_default()),
         _ => None,
     };
-    Ok(Code {
-        builtin,
-        custom,
-        version: table.scalar(fields::VERSION, 1)?,
-    })
+    Ok(Code { builtin, custom, version: table.scalar(fields::VERSION, 1)? })
 }
 
 fn read_operators(
@@ -231,15 +196,12 @@ fn read_operators(
     for (position, table) in subgraph.tables(schema::subgraph::OPERATORS)?.iter().enumerate() {
         let table = table?;
         let index = table.scalar::<u32>(schema::operator::OPCODE_INDEX, 0)?;
-        let code = usize::try_from(index)
-            .ok()
-            .and_then(|index| codes.get(index))
-            .ok_or_else(|| {
-                FormatError::invalid(
-                    schema::operator::OPCODE_INDEX.name,
-                    format!("expected a position below {}, found {index}", codes.len()),
-                )
-            })??;
+        let code = usize::try_from(index).ok().and_then(|index| codes.get(index)).ok_or_else(|| {
+            FormatError::invalid(
+                schema::operator::OPCODE_INDEX.name,
+                format!("expected a position below {}, found {index}", codes.len()),
+            )
+        })??;
         let inputs = read_optional_ids(&table, schema::operator::INPUTS, graph.tensors.len(), budget)?;
         let outputs = read_ids(&table, schema::operator::OUTPUTS, graph.tensors.len(), budget)?;
         let source = Source {
@@ -267,12 +229,7 @@ fn read_operators(
             | Op::Quantize { .. } => 0,
         };
         budget.spend(size_of::<Node>() + 3 * name.len() + carried, "operators")?;
-        graph.nodes.push(Node {
-            name,
-            op,
-            inputs,
-            outputs,
-        });
+        graph.nodes.push(Node { name, op, inputs, outputs });
         open_batch(graph);
     }
     make_unique(graph.nodes.iter_mut().map(|node| &mut node.name));
@@ -302,11 +259,7 @@ fn read_metadata(model: &Table<'_>, budget: &mut Budget) -> Result<BTreeMap<Stri
         let Ok(text) = std::str::from_utf8(content) else {
             continue;
         };
-        let text = if name == schema::MIN_RUNTIME_VERSION {
-            text.trim_end_matches('\0')
-        } else {
-            text
-        };
+        let text = if name == schema::MIN_RUNTIME_VERSION { text.trim_end_matches('\0') } else { text };
         if !text.contains('\0') {
             budget.spend(name.len() + text.len() + 2 * size_of::<String>(), "metadata")?;
             metadata.insert(name.to_owned(), text.to_owned());
@@ -318,10 +271,7 @@ fn read_metadata(model: &Table<'_>, budget: &mut Budget) -> Result<BTreeMap<Stri
 /// Drops the tensors that no node, input or output refers to.
 fn drop_unused_tensors(graph: &mut Graph) {
     let mut used = vec![false; graph.tensors.len()];
-    let nodes = graph
-        .nodes
-        .iter()
-        .flat_map(|node| node.inputs.iter().chain(&node.outputs));
+    let nodes = graph.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
     for id in nodes.chain(&graph.inputs).chain(&graph.outputs) {
         used[id.0] = true;
     }
@@ -336,10 +286,7 @@ fn drop_unused_tensors(graph: &mut Graph) {
         .collect();
     let mut used = used.into_iter();
     graph.tensors.retain(|_| used.next().unwrap_or(true));
-    let nodes = graph
-        .nodes
-        .iter_mut()
-        .flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
+    let nodes = graph.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
     for id in nodes.chain(&mut graph.inputs).chain(&mut graph.outputs) {
         *id = moved[id.0];
     }

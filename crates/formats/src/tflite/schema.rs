@@ -208,10 +208,7 @@ pub(super) fn activation(activation_type: i8) -> Option<Option<Activation>> {
 
 /// The schema's name of a builtin operator.
 pub(super) fn builtin_name(code: i32) -> String {
-    match usize::try_from(code)
-        .ok()
-        .and_then(|code| BUILTIN_NAMES.get(code))
-    {
+    match usize::try_from(code).ok().and_then(|code| BUILTIN_NAMES.get(code)) {
         Some(name) => (*name).to_owned(),
         None => format!("BUILTIN_{code}"),
     }

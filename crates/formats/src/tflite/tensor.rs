@@ -22,10 +22,7 @@ pub(super) fn write(builder: &mut Builder, tensor: &Tensor, buffer: u32) -> Resu
         (fields::NAME, builder.string(&tensor.name)),
     ];
     if let Some(quantization) = &tensor.quantization {
-        row.push((
-            fields::QUANTIZATION,
-            Value::Offset(write_quantization(builder, tensor, quantization)?),
-        ));
+        row.push((fields::QUANTIZATION, Value::Offset(write_quantization(builder, tensor, quantization)?)));
     }
     if tensor.shape.sizes().is_none() {
         // An open batch is a batch of 1 with −1 in its signature. The Edge TPU's compiler has
@@ -49,11 +46,9 @@ fn write_quantization(builder: &mut Builder, tensor: &Tensor, quantization: &Qua
         Quantization::PerTensor { scale, zero_point } => {
             (vec![*scale], vec![i64::from(*zero_point)], NO_AXIS)
         }
-        Quantization::PerAxis { axis, scales } => (
-            scales.clone(),
-            vec![0; scales.len()],
-            to_i32(*axis, &format!("tensor `{}`", tensor.name))?,
-        ),
+        Quantization::PerAxis { axis, scales } => {
+            (scales.clone(), vec![0; scales.len()], to_i32(*axis, &format!("tensor `{}`", tensor.name))?)
+        }
     };
     let row = [
         (quantization_fields::SCALE, builder.vector(&scales)),
@@ -90,16 +85,11 @@ pub(super) fn read<'a>(
         ));
     }
     if table.table(fields::SPARSITY)?.is_some() {
-        return Err(FormatError::unsupported(
-            &subject,
-            "sparse tensors are not supported",
-        ));
+        return Err(FormatError::unsupported(&subject, "sparse tensors are not supported"));
     }
     let bytes = data(table.scalar(fields::BUFFER, 0)?)?;
     let sizes = read_shape(table, &subject, budget)?;
-    let data = (!bytes.is_empty())
-        .then(|| read_data(bytes, dtype, &sizes, &subject, budget))
-        .transpose()?;
+    let data = (!bytes.is_empty()).then(|| read_data(bytes, dtype, &sizes, &subject, budget)).transpose()?;
     let shape = match data {
         Some(_) => Shape::fixed(&sizes),
         None => with_signature(table, &sizes, &subject)?,
@@ -109,13 +99,7 @@ pub(super) fn read<'a>(
         // Ranges seen in training may stand beside floats; they mean nothing to a runtime.
         None => None,
     };
-    Ok(Tensor {
-        name,
-        shape,
-        dtype,
-        quantization,
-        data,
-    })
+    Ok(Tensor { name, shape, dtype, quantization, data })
 }
 
 fn read_shape(table: &Table<'_>, subject: &str, budget: &mut Budget) -> Result<Vec<usize>> {
@@ -139,17 +123,11 @@ fn read_data(
     subject: &str,
     budget: &mut Budget,
 ) -> Result<TensorData> {
-    let expected = sizes
-        .iter()
-        .try_fold(dtype.bytes(), |product, &size| product.checked_mul(size));
+    let expected = sizes.iter().try_fold(dtype.bytes(), |product, &size| product.checked_mul(size));
     if expected != Some(bytes.len()) {
         return Err(FormatError::invalid(
             subject,
-            format!(
-                "expected data for {dtype} {}, found {} bytes",
-                Shape::fixed(sizes),
-                bytes.len()
-            ),
+            format!("expected data for {dtype} {}, found {} bytes", Shape::fixed(sizes), bytes.len()),
         ));
     }
     budget.spend(bytes.len(), subject)?;
@@ -166,17 +144,14 @@ fn with_signature(table: &Table<'_>, sizes: &[usize], subject: &str) -> Result<S
     if signature.len() != sizes.len() {
         return Ok(fixed);
     }
-    let dims = signature
-        .zip(sizes)
-        .enumerate()
-        .map(|(axis, (signed, &size))| match (axis, signed) {
-            (0, -1) => Ok(Dim::BATCH),
-            (_, -1) => Err(FormatError::unsupported(
-                subject,
-                format!("expected only the batch to be open, found axis {axis} open"),
-            )),
-            _ => Ok(Dim::Fixed(size)),
-        });
+    let dims = signature.zip(sizes).enumerate().map(|(axis, (signed, &size))| match (axis, signed) {
+        (0, -1) => Ok(Dim::BATCH),
+        (_, -1) => Err(FormatError::unsupported(
+            subject,
+            format!("expected only the batch to be open, found axis {axis} open"),
+        )),
+        _ => Ok(Dim::Fixed(size)),
+    });
     Ok(Shape::new(dims.collect::<Result<_>>()?))
 }
 
@@ -185,29 +160,20 @@ fn read_quantization(table: &Table<'_>, subject: &str, budget: &mut Budget) -> R
         return Ok(None);
     };
     if parameters.scalar::<u8>(quantization_fields::DETAILS_TYPE, 0)? != 0 {
-        return Err(FormatError::unsupported(
-            subject,
-            "custom quantization is not supported",
-        ));
+        return Err(FormatError::unsupported(subject, "custom quantization is not supported"));
     }
     let Some(scales) = parameters.scalars::<f32>(quantization_fields::SCALE)? else {
         return Ok(None);
     };
     budget.spend(scales.len() * size_of::<f32>(), subject)?;
     let scales: Vec<f32> = scales.collect();
-    let mut zero_points = parameters
-        .scalars::<i64>(quantization_fields::ZERO_POINT)?
-        .into_iter()
-        .flatten();
+    let mut zero_points = parameters.scalars::<i64>(quantization_fields::ZERO_POINT)?.into_iter().flatten();
     match scales[..] {
         [] => Ok(None),
         [scale] => {
             let zero_point = zero_points.next().unwrap_or(0);
             let zero_point = i32::try_from(zero_point).map_err(|_| {
-                FormatError::invalid(
-                    subject,
-                    format!("expected a zero point of 32 bits, found {zero_point}"),
-                )
+                FormatError::invalid(subject, format!("expected a zero point of 32 bits, found {zero_point}"))
             })?;
             Ok(Some(Quantization::PerTensor { scale, zero_point }))
         }

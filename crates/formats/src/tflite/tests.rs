@@ -17,19 +17,11 @@ fn opaque_graph(
     custom_options: Option<&[u8]>,
     inputs: Vec<i32>,
 ) -> Graph {
-    let operator = Operator {
-        code,
-        since: None,
-        inputs,
-        outputs: Vec::new(),
-        options,
-        custom_options,
-    };
+    let operator = Operator { code, since: None, inputs, outputs: Vec::new(), options, custom_options };
     let attributes = opaque::attributes(&operator).expect("small");
     let mut graph = Graph::new("opaque");
-    let inputs = ["a", "b"]
-        .map(|name| graph.add_input(name, Shape::batched(&[1, 1, 8]), DType::F32))
-        .to_vec();
+    let inputs =
+        ["a", "b"].map(|name| graph.add_input(name, Shape::batched(&[1, 1, 8]), DType::F32)).to_vec();
     let shape = Shape::batched(&[8]);
     graph.tensors.push(Tensor {
         name: "y".to_owned(),
@@ -39,19 +31,9 @@ fn opaque_graph(
         data: None,
     });
     let output = taper_graph::TensorId(2);
-    let name = code
-        .custom
-        .map_or_else(|| schema::builtin_name(code.builtin), str::to_owned);
-    let op = Op::Opaque(Opaque {
-        code: name,
-        attributes,
-    });
-    graph.nodes.push(Node {
-        name: "y".to_owned(),
-        op,
-        inputs,
-        outputs: vec![output],
-    });
+    let name = code.custom.map_or_else(|| schema::builtin_name(code.builtin), str::to_owned);
+    let op = Op::Opaque(Opaque { code: name, attributes });
+    graph.nodes.push(Node { name: "y".to_owned(), op, inputs, outputs: vec![output] });
     graph.outputs.push(output);
     graph
 }
@@ -68,20 +50,9 @@ fn squeeze_options(dims: &[i32]) -> Vec<u8> {
 fn opaque_operators_keep_their_options_and_absent_inputs() {
     let options = squeeze_options(&[1, 2, -3]);
     let table = Table::root(&options, "test").expect("sound");
-    let squeeze = Options::Verbatim {
-        options_type: schema::options::SQUEEZE,
-        table,
-    };
-    let code = Code {
-        builtin: SQUEEZE,
-        custom: None,
-        version: 2,
-    };
-    let custom = Code {
-        builtin: builtin::CUSTOM,
-        custom: Some("edgetpu-custom-op"),
-        version: 1,
-    };
+    let squeeze = Options::Verbatim { options_type: schema::options::SQUEEZE, table };
+    let code = Code { builtin: SQUEEZE, custom: None, version: 2 };
+    let custom = Code { builtin: builtin::CUSTOM, custom: Some("edgetpu-custom-op"), version: 1 };
     let cases = [
         opaque_graph(code, squeeze, None, vec![0, 1]),
         opaque_graph(custom, Options::None, Some(b"package"), vec![0, -1, 1, -1]),
@@ -100,54 +71,29 @@ fn opaque_operators_keep_their_options_and_absent_inputs() {
 fn vectors_in_opaque_options_are_copied() {
     let options = squeeze_options(&[1, 2, -3]);
     let table = Table::root(&options, "test").expect("sound");
-    let squeeze = Options::Verbatim {
-        options_type: schema::options::SQUEEZE,
-        table,
-    };
-    let code = Code {
-        builtin: SQUEEZE,
-        custom: None,
-        version: 1,
-    };
+    let squeeze = Options::Verbatim { options_type: schema::options::SQUEEZE, table };
+    let code = Code { builtin: SQUEEZE, custom: None, version: 1 };
     let file = write(&opaque_graph(code, squeeze, None, vec![0, 1])).expect("writes");
     let model = Table::root(&file, "model").expect("sound");
-    let subgraph = model
-        .tables(schema::model::SUBGRAPHS)
-        .expect("sound")
-        .get(0)
-        .expect("one")
-        .expect("sound");
-    let operator = subgraph
-        .tables(schema::subgraph::OPERATORS)
-        .expect("sound")
-        .get(0)
-        .expect("one")
-        .expect("sound");
-    let options = operator
-        .table(schema::operator::OPTIONS)
-        .expect("sound")
-        .expect("there");
-    let dims = options
-        .scalars::<i32>(super::flat::Field::new(0, "squeeze_dims"))
-        .expect("sound")
-        .expect("there");
+    let subgraph =
+        model.tables(schema::model::SUBGRAPHS).expect("sound").get(0).expect("one").expect("sound");
+    let operator =
+        subgraph.tables(schema::subgraph::OPERATORS).expect("sound").get(0).expect("one").expect("sound");
+    let options = operator.table(schema::operator::OPTIONS).expect("sound").expect("there");
+    let dims =
+        options.scalars::<i32>(super::flat::Field::new(0, "squeeze_dims")).expect("sound").expect("there");
     assert_eq!(dims.collect::<Vec<_>>(), [1, 2, -3]);
 }
 
 #[test]
 fn data_lies_at_multiples_of_sixteen_bytes() {
     for seed in 0..8 {
-        let file = write(&taper_testing::graphs::random(
-            seed,
-            taper_testing::graphs::Numbers::Int8,
-        ))
-        .expect("writes");
+        let file = write(&taper_testing::graphs::random(seed, taper_testing::graphs::Numbers::Int8))
+            .expect("writes");
         assert_eq!(file.len() % 16, 0);
         let model = Table::root(&file, "model").expect("sound");
         for buffer in model.tables(schema::model::BUFFERS).expect("sound").iter() {
-            let data = buffer
-                .and_then(|buffer| buffer.byte_vector(schema::buffer::DATA))
-                .expect("sound");
+            let data = buffer.and_then(|buffer| buffer.byte_vector(schema::buffer::DATA)).expect("sound");
             if let Some(data) = data {
                 assert_eq!((data.as_ptr().addr() - file.as_ptr().addr()) % 16, 0);
             }
@@ -161,18 +107,13 @@ fn shared_constants(count: usize, bytes: usize) -> Vec<u8> {
     let data = builder.aligned_bytes(&vec![0; bytes]);
     let buffers: Vec<Offset> = vec![builder.table([]), builder.table([(schema::buffer::DATA, data)])];
     let row = [
-        (
-            schema::tensor::SHAPE,
-            builder.vector(&[i32::try_from(bytes).expect("small")]),
-        ),
+        (schema::tensor::SHAPE, builder.vector(&[i32::try_from(bytes).expect("small")])),
         (schema::tensor::TYPE, Value::I8(schema::tensor_type(DType::I8))),
         (schema::tensor::BUFFER, Value::U32(1)),
         (schema::tensor::NAME, builder.string("same")),
     ];
     let tensor = builder.table(row);
-    let outputs: Vec<i32> = (0..count)
-        .map(|position| i32::try_from(position).expect("small"))
-        .collect();
+    let outputs: Vec<i32> = (0..count).map(|position| i32::try_from(position).expect("small")).collect();
     let row = [
         (schema::subgraph::TENSORS, builder.vector(&vec![tensor; count])),
         (schema::subgraph::OUTPUTS, builder.vector(&outputs)),

@@ -57,14 +57,8 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
         .collect::<Result<Vec<_>>>()?;
     let subgraph = [
         (schema::subgraph::TENSORS, builder.vector(&tensors)),
-        (
-            schema::subgraph::INPUTS,
-            builder.vector(&positions(&graph.inputs)?),
-        ),
-        (
-            schema::subgraph::OUTPUTS,
-            builder.vector(&positions(&graph.outputs)?),
-        ),
+        (schema::subgraph::INPUTS, builder.vector(&positions(&graph.inputs)?)),
+        (schema::subgraph::OUTPUTS, builder.vector(&positions(&graph.outputs)?)),
         (schema::subgraph::OPERATORS, operators),
         (schema::subgraph::NAME, builder.string(&graph.name)),
     ];
@@ -89,10 +83,7 @@ fn positions(ids: &[TensorId]) -> Result<Vec<i32>> {
 
 fn estimate(tensors: &[&Tensor], emitter: &Emitter<'_>) -> usize {
     let tensor_bytes = |tensor: &&Tensor| {
-        let data = tensor
-            .data
-            .as_ref()
-            .map_or(0, |data| data.len() * data.dtype().bytes());
+        let data = tensor.data.as_ref().map_or(0, |data| data.len() * data.dtype().bytes());
         data + 2 * tensor.name.len() + TABLE_BYTES
     };
     let operator_bytes =
@@ -116,10 +107,7 @@ impl Buffers {
 
     fn write(self, builder: &mut Builder) -> Value {
         let empty = builder.table([]);
-        let full = self
-            .0
-            .into_iter()
-            .map(|data| builder.table([(schema::buffer::DATA, data)]));
+        let full = self.0.into_iter().map(|data| builder.table([(schema::buffer::DATA, data)]));
         let tables: Vec<Offset> = std::iter::once(empty).chain(full).collect();
         builder.vector(&tables)
     }
@@ -136,20 +124,13 @@ fn write_metadata(
         text.resize(RUNTIME_VERSION_BYTES, 0);
         text
     });
-    let own = version
-        .iter()
-        .map(|version| (schema::MIN_RUNTIME_VERSION, version.as_slice()));
-    let free = graph
-        .metadata
-        .iter()
-        .map(|(name, text)| (name.as_str(), text.as_bytes()));
+    let own = version.iter().map(|version| (schema::MIN_RUNTIME_VERSION, version.as_slice()));
+    let free = graph.metadata.iter().map(|(name, text)| (name.as_str(), text.as_bytes()));
     let mut entries = Vec::new();
     for (name, bytes) in own.chain(free.filter(|(name, _)| *name != schema::MIN_RUNTIME_VERSION)) {
         let buffer = buffers.push(builder, bytes)?;
-        let row = [
-            (schema::metadata::NAME, builder.string(name)),
-            (schema::metadata::BUFFER, Value::U32(buffer)),
-        ];
+        let row =
+            [(schema::metadata::NAME, builder.string(name)), (schema::metadata::BUFFER, Value::U32(buffer))];
         entries.push(builder.table(row));
     }
     Ok(builder.vector(&entries))
@@ -170,13 +151,10 @@ fn write_operators(builder: &mut Builder, operators: &[Operator<'_>]) -> Result<
     let mut codes: Vec<Code<'_>> = Vec::new();
     let mut tables = Vec::with_capacity(operators.len());
     for operator in operators {
-        let index = codes
-            .iter()
-            .position(|code| *code == operator.code)
-            .unwrap_or_else(|| {
-                codes.push(operator.code);
-                codes.len() - 1
-            });
+        let index = codes.iter().position(|code| *code == operator.code).unwrap_or_else(|| {
+            codes.push(operator.code);
+            codes.len() - 1
+        });
         let index = u32::try_from(index)
             .map_err(|_| FormatError::unsupported("operator codes", "expected fewer different ones"))?;
         tables.push(self::operator(builder, index, operator)?);
@@ -187,9 +165,7 @@ fn write_operators(builder: &mut Builder, operators: &[Operator<'_>]) -> Result<
 
 /// Writes an entry of the table of operator codes, for old and new runtimes alike.
 pub(super) fn operator_code(builder: &mut Builder, code: &Code<'_>) -> Offset {
-    let custom = code
-        .custom
-        .map(|custom| (schema::operator_code::CUSTOM_CODE, builder.string(custom)));
+    let custom = code.custom.map(|custom| (schema::operator_code::CUSTOM_CODE, builder.string(custom)));
     let old = i8::try_from(code.builtin).unwrap_or(builtin::PLACEHOLDER);
     let row = [
         (schema::operator_code::DEPRECATED_BUILTIN_CODE, Value::I8(old)),
@@ -244,10 +220,7 @@ fn write_signature(builder: &mut Builder, graph: &Graph) -> Result<Offset> {
     let row = [
         (schema::signature_def::INPUTS, inputs),
         (schema::signature_def::OUTPUTS, outputs),
-        (
-            schema::signature_def::SIGNATURE_KEY,
-            builder.string(SIGNATURE_KEY),
-        ),
+        (schema::signature_def::SIGNATURE_KEY, builder.string(SIGNATURE_KEY)),
     ];
     Ok(builder.table(row))
 }

@@ -60,14 +60,7 @@ impl Simd for Neon {
     fn load(self, from: &[f32; LANES]) -> Self::Vector {
         let from = from.as_ptr();
         // SAFETY: the reference covers 16 f32, and `self` proves the instructions.
-        unsafe {
-            [
-                vld1q_f32(from),
-                vld1q_f32(from.add(4)),
-                vld1q_f32(from.add(8)),
-                vld1q_f32(from.add(12)),
-            ]
-        }
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))] }
     }
 
     #[inline(always)]

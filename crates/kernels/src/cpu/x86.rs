@@ -141,11 +141,7 @@ impl Simd for Avx512 {
         yes: Self::Vector,
         no: Self::Vector,
     ) -> Self::Vector {
-        proven!(_mm512_mask_blend_ps(
-            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b),
-            no,
-            yes
-        ))
+        proven!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes))
     }
 
     #[inline(always)]
@@ -156,19 +152,12 @@ impl Simd for Avx512 {
         yes: Self::Vector,
         no: Self::Vector,
     ) -> Self::Vector {
-        proven!(_mm512_mask_blend_ps(
-            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b),
-            no,
-            yes
-        ))
+        proven!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), no, yes))
     }
 
     #[inline(always)]
     fn sum(self, a: Self::Vector) -> f32 {
-        proven!(sum8(_mm256_add_ps(
-            _mm512_castps512_ps256(a),
-            _mm512_extractf32x8_ps::<1>(a)
-        )))
+        proven!(sum8(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))))
     }
 }
 
@@ -189,10 +178,7 @@ impl Simd for Avx2Fma {
 
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> Self::Vector {
-        proven!([
-            _mm256_loadu_ps(from.as_ptr()),
-            _mm256_loadu_ps(from.as_ptr().add(8))
-        ])
+        proven!([_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))])
     }
 
     #[inline(always)]
@@ -230,10 +216,7 @@ impl Simd for Avx2Fma {
 
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        proven!([
-            _mm256_fmadd_ps(a[0], b[0], c[0]),
-            _mm256_fmadd_ps(a[1], b[1], c[1])
-        ])
+        proven!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
     }
 
     #[inline(always)]

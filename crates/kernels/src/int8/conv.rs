@@ -106,8 +106,7 @@ impl Conv {
         assert_eq!(y.len(), shape.output_len(), "output length");
         let (padded, rest) = scratch.split_at_mut(self.lowered.padded_len());
         rest.fill(0);
-        self.lowered
-            .pad(x, padded, 0, |value| (value.widen() - self.input_zero) as i16);
+        self.lowered.pad(x, padded, 0, |value| (value.widen() - self.input_zero) as i16);
         let x = &*scratch;
         let rows = shape.batch * shape.output[0];
         let parts = threads.min(rows).min(shape.macs() / MACS_PER_THREAD).max(1);
@@ -139,10 +138,7 @@ impl Conv {
             }
         }
         for lane in lanes {
-            *lane = lane
-                .saturating_add(self.output_zero)
-                .max(self.range[0])
-                .min(self.range[1]);
+            *lane = lane.saturating_add(self.output_zero).max(self.range[0]).min(self.range[1]);
         }
     }
 
@@ -150,40 +146,12 @@ impl Conv {
     fn rows<T: Integer>(&self, x: &[i16], y: &mut [T], first: usize) {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(dot) => Rows {
-                dot,
-                conv: self,
-                x,
-                y,
-                first,
-            }
-            .run(),
+            Isa::Avx512(dot) => Rows { dot, conv: self, x, y, first }.run(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2Fma(dot) => Rows {
-                dot,
-                conv: self,
-                x,
-                y,
-                first,
-            }
-            .run(),
+            Isa::Avx2Fma(dot) => Rows { dot, conv: self, x, y, first }.run(),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(dot) => Rows {
-                dot,
-                conv: self,
-                x,
-                y,
-                first,
-            }
-            .run(),
-            Isa::Portable(dot) => Rows {
-                dot,
-                conv: self,
-                x,
-                y,
-                first,
-            }
-            .run(),
+            Isa::Neon(dot) => Rows { dot, conv: self, x, y, first }.run(),
+            Isa::Portable(dot) => Rows { dot, conv: self, x, y, first }.run(),
         }
     }
 }
@@ -243,27 +211,14 @@ impl<D: Dot, T: Integer> Rows<'_, D, T> {
         let lowered = &self.conv.lowered;
         let mut bases = [0; P];
         for (position, base) in (start..).zip(&mut bases) {
-            *base = lowered.base(
-                self.first + position / lowered.positions,
-                position % lowered.positions,
-            );
+            *base = lowered.base(self.first + position / lowered.positions, position % lowered.positions);
         }
         let mut lanes = [[[0; LANES]; B]; P];
         let (dot, conv, x) = (self.dot, self.conv, self.x);
-        dot.vectorize(Tile {
-            dot,
-            conv,
-            x,
-            block,
-            bases,
-            lanes: &mut lanes,
-        });
+        dot.vectorize(Tile { dot, conv, x, block, bases, lanes: &mut lanes });
         let [_, out_w, outputs] = lowered.shape.output;
         for (position, lanes) in (start..).zip(lanes) {
-            let (row, column) = (
-                position / lowered.positions,
-                position % lowered.positions * lowered.fold,
-            );
+            let (row, column) = (position / lowered.positions, position % lowered.positions * lowered.fold);
             let pixels = lowered.fold.min(out_w - column);
             let y = &mut self.y[(row * out_w + column) * outputs..][..pixels * outputs];
             for (y, lanes) in y.chunks_mut(LANES).skip(block).zip(lanes) {

@@ -70,9 +70,7 @@ impl Dot for Portable {
     fn dot(self, mut sums: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             let (a, b) = (unpacked(a), unpacked(b));
-            *sum = sum
-                .wrapping_add(a[0].wrapping_mul(b[0]))
-                .wrapping_add(a[1].wrapping_mul(b[1]));
+            *sum = sum.wrapping_add(a[0].wrapping_mul(b[0])).wrapping_add(a[1].wrapping_mul(b[1]));
         }
         sums
     }
@@ -125,12 +123,7 @@ mod x86 {
         fn sums(self, from: &[i32; LANES]) -> Self::Integers {
             let from = from.as_ptr();
             // SAFETY: the reference covers 64 bytes, and `self` proves the instructions.
-            unsafe {
-                [
-                    _mm256_loadu_si256(from.cast()),
-                    _mm256_loadu_si256(from.add(LANES / 2).cast()),
-                ]
-            }
+            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(LANES / 2).cast())] }
         }
 
         #[inline(always)]
@@ -147,12 +140,7 @@ mod x86 {
         fn pairs(self, from: &Pairs) -> Self::Integers {
             let from = from.as_ptr();
             // SAFETY: the reference covers 64 bytes, and `self` proves the instructions.
-            unsafe {
-                [
-                    _mm256_loadu_si256(from.cast()),
-                    _mm256_loadu_si256(from.add(LANES / 2).cast()),
-                ]
-            }
+            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(LANES / 2).cast())] }
         }
 
         #[inline(always)]
@@ -188,12 +176,7 @@ mod neon {
             let from = from.as_ptr();
             // SAFETY: the reference covers 16 i32, and `self` proves the instructions.
             unsafe {
-                [
-                    vld1q_s32(from),
-                    vld1q_s32(from.add(4)),
-                    vld1q_s32(from.add(8)),
-                    vld1q_s32(from.add(12)),
-                ]
+                [vld1q_s32(from), vld1q_s32(from.add(4)), vld1q_s32(from.add(8)), vld1q_s32(from.add(12))]
             }
         }
 

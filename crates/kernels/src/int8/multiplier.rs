@@ -87,10 +87,7 @@ impl Multiplier {
         let count = count.max(1) as u64;
         let shift = (63 - count.leading_zeros() as i32).min(32).min(31 + self.shift);
         let multiplier = (i64::from(self.multiplier) << shift) / count as i64;
-        Self {
-            multiplier: multiplier as i32,
-            shift: self.shift - shift,
-        }
+        Self { multiplier: multiplier as i32, shift: self.shift - shift }
     }
 
     /// `x` times the factor, rounded twice as TFLite's `MultiplyByQuantizedMultiplier` does: to the nearest at the

@@ -24,10 +24,7 @@ pub fn average_pool<T: Integer>(shape: &PoolShape, x: &[T], y: &mut [T]) {
     shape.for_each_window(|pixel, window| {
         let count = window.len() as i32;
         for (channel, y) in y[pixel * channels..][..channels].iter_mut().enumerate() {
-            let sum: i32 = window
-                .pixels()
-                .map(|pixel| x[pixel * channels + channel].widen())
-                .sum();
+            let sum: i32 = window.pixels().map(|pixel| x[pixel * channels + channel].widen()).sum();
             let half = if sum > 0 { count / 2 } else { -(count / 2) };
             *y = T::saturate((sum + half) / count);
         }
@@ -61,15 +58,8 @@ impl GlobalAverage {
         self.shape.for_each_window(|image, window| {
             let zeros = self.input_zero * window.len() as i32;
             for (channel, y) in y[image * channels..][..channels].iter_mut().enumerate() {
-                let sum: i32 = window
-                    .pixels()
-                    .map(|pixel| x[pixel * channels + channel].widen())
-                    .sum();
-                *y = T::saturate(
-                    self.multiplier
-                        .apply(sum - zeros)
-                        .saturating_add(self.output_zero),
-                );
+                let sum: i32 = window.pixels().map(|pixel| x[pixel * channels + channel].widen()).sum();
+                *y = T::saturate(self.multiplier.apply(sum - zeros).saturating_add(self.output_zero));
             }
         });
     }

@@ -26,10 +26,9 @@ pub fn conv<T: Integer, W: Integer>(
             for kx in 0..kernel_w {
                 let in_y = out_y * shape.stride[0] + ky * shape.dilation[0];
                 let in_x = out_x * shape.stride[1] + kx * shape.dilation[1];
-                let (Some(in_y), Some(in_x)) = (
-                    in_y.checked_sub(shape.padding[0]),
-                    in_x.checked_sub(shape.padding[1]),
-                ) else {
+                let (Some(in_y), Some(in_x)) =
+                    (in_y.checked_sub(shape.padding[0]), in_x.checked_sub(shape.padding[1]))
+                else {
                     continue;
                 };
                 if in_y >= in_h || in_x >= in_w {
@@ -44,10 +43,7 @@ pub fn conv<T: Integer, W: Integer>(
                 }
             }
         }
-        let scaled = quantization
-            .factors
-            .apply(output, sum)
-            .saturating_add(quantization.output_zero);
+        let scaled = quantization.factors.apply(output, sum).saturating_add(quantization.output_zero);
         *y = T::saturate(scaled.max(quantization.range[0]).min(quantization.range[1]));
     }
 }

@@ -37,10 +37,7 @@ impl Rescale {
     /// Applies it to each value.
     pub fn run<T: Integer, U: Integer>(&self, x: &[T], y: &mut [U]) {
         for (y, x) in y.iter_mut().zip(x) {
-            let scaled = self
-                .multiplier
-                .apply(x.widen() - self.input_zero)
-                .saturating_add(self.output_zero);
+            let scaled = self.multiplier.apply(x.widen() - self.input_zero).saturating_add(self.output_zero);
             *y = U::saturate(scaled.max(self.range[0]).min(self.range[1]));
         }
     }

@@ -25,10 +25,7 @@ impl Softmax {
     /// The quantization of the output, for outputs of type `T`.
     #[must_use]
     pub fn output<T: Integer>() -> Affine {
-        Affine {
-            scale: 1.0 / 256.0,
-            zero_point: T::MIN,
-        }
+        Affine { scale: 1.0 / 256.0, zero_point: T::MIN }
     }
 
     /// Softmax of inputs of scale `scale` over `channels`, with the factor `beta` on the logits; `None` if
@@ -43,20 +40,12 @@ impl Softmax {
         let [multiplier, shift] = Multiplier::from_real(factor.min(f64::from(i32::MAX))).parts();
         let most = f64::from((1 << DIFFERENCE_BITS) - 1) * f64::from(1 << fraction_bits);
         let least_difference = -((most / f64::from(shift).exp2()).floor() as i32);
-        Some(Self {
-            channels,
-            multiplier,
-            left_shift: u32::try_from(shift).ok()?,
-            least_difference,
-        })
+        Some(Self { channels, multiplier, left_shift: u32::try_from(shift).ok()?, least_difference })
     }
 
     /// The probabilities of each row of `x`.
     pub fn run<T: Integer>(&self, x: &[T], y: &mut [T]) {
-        for (x, y) in x
-            .chunks_exact(self.channels)
-            .zip(y.chunks_exact_mut(self.channels))
-        {
+        for (x, y) in x.chunks_exact(self.channels).zip(y.chunks_exact_mut(self.channels)) {
             let most = x.iter().map(|x| x.widen()).max().unwrap_or(0);
             let exponential = |x: T| {
                 let difference = x.widen() - most;
@@ -103,15 +92,8 @@ fn exp_negative(x: i32) -> i32 {
     const FRACTION_BITS: i32 = 31 - DIFFERENCE_BITS;
     const QUARTER: i32 = 1 << (FRACTION_BITS - 2);
     /// `exp(-2^exponent)` in Q0.31 for exponents from −2 on.
-    const FACTORS: [i32; 7] = [
-        1_672_461_947,
-        1_302_514_674,
-        790_015_084,
-        290_630_308,
-        39_332_535,
-        720_401,
-        242,
-    ];
+    const FACTORS: [i32; 7] =
+        [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
     if x == 0 {
         return i32::MAX;
     }

@@ -10,9 +10,7 @@ use proptest::prelude::*;
 fn integers<T: Integer>(len: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match (state >> 33) as i32 % 640 {
             raw @ 0..=511 => T::saturate(raw / 2 + T::MIN),
             raw if raw % 2 == 0 => T::saturate(i32::MIN),
@@ -25,10 +23,8 @@ fn integers<T: Integer>(len: usize, seed: u64) -> Vec<T> {
 fn check<T: Integer + std::fmt::Debug, W: Integer>(shape: ConvShape, zeros: [i32; 3], seed: u64) {
     let x: Vec<T> = integers(shape.input_len(), seed);
     let weights: Vec<W> = integers(shape.weights_len(), seed ^ 1);
-    let bias: Vec<i32> = integers::<i8>(shape.output[2], seed ^ 2)
-        .into_iter()
-        .map(|b| i32::from(b) << 8)
-        .collect();
+    let bias: Vec<i32> =
+        integers::<i8>(shape.output[2], seed ^ 2).into_iter().map(|b| i32::from(b) << 8).collect();
     let factors = (0..shape.output[2]).map(|channel| 1.5 / (1.0 + ((seed + channel as u64) % 4000) as f64));
     let quantization = ConvQuantization {
         input_zero: zeros[0] + T::MIN,
@@ -105,18 +101,9 @@ fn rounding_is_that_of_tflite() {
 
 #[test]
 fn values_out_of_range_saturate() {
-    let affine = Affine {
-        scale: 0.5,
-        zero_point: 3,
-    };
-    let cases = [
-        (0.0, 3),
-        (0.25, 4),
-        (-0.25, 2),
-        (f32::INFINITY, 127),
-        (f32::NEG_INFINITY, -128),
-        (f32::NAN, 3),
-    ];
+    let affine = Affine { scale: 0.5, zero_point: 3 };
+    let cases =
+        [(0.0, 3), (0.25, 4), (-0.25, 2), (f32::INFINITY, 127), (f32::NEG_INFINITY, -128), (f32::NAN, 3)];
     for (real, expected) in cases {
         assert_eq!(affine.quantize::<i8>(real), expected, "{real}");
     }

@@ -47,14 +47,8 @@ impl Activation {
 ///
 /// Panics if the slices differ in length.
 pub fn activation_forward(isa: Isa, activation: Activation, x: &[Lanes], y: &mut [Lanes]) {
-    assert_eq!(
-        x.len(),
-        y.len(),
-        "input and output of an activation differ in length"
-    );
-    let tasks = y
-        .par_chunks_mut(ELEMENTS_PER_TASK)
-        .zip(x.par_chunks(ELEMENTS_PER_TASK));
+    assert_eq!(x.len(), y.len(), "input and output of an activation differ in length");
+    let tasks = y.par_chunks_mut(ELEMENTS_PER_TASK).zip(x.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(y, x)| isa.dispatch(Forward { activation, x, y }));
 }
 
@@ -65,24 +59,12 @@ pub fn activation_forward(isa: Isa, activation: Activation, x: &[Lanes], y: &mut
 ///
 /// Panics if the slices differ in length.
 pub fn activation_backward(isa: Isa, activation: Activation, y: &[Lanes], gradient: &mut [Lanes]) {
-    assert_eq!(
-        y.len(),
-        gradient.len(),
-        "output and gradient of an activation differ in length"
-    );
+    assert_eq!(y.len(), gradient.len(), "output and gradient of an activation differ in length");
     if activation == Activation::None {
         return;
     }
-    let tasks = gradient
-        .par_chunks_mut(ELEMENTS_PER_TASK)
-        .zip(y.par_chunks(ELEMENTS_PER_TASK));
-    tasks.for_each(|(gradient, y)| {
-        isa.dispatch(Backward {
-            activation,
-            y,
-            gradient,
-        })
-    });
+    let tasks = gradient.par_chunks_mut(ELEMENTS_PER_TASK).zip(y.par_chunks(ELEMENTS_PER_TASK));
+    tasks.for_each(|(gradient, y)| isa.dispatch(Backward { activation, y, gradient }));
 }
 
 struct Forward<'a> {
@@ -114,9 +96,7 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         for (y, gradient) in self.y.iter().zip(self.gradient) {
-            let dx = self
-                .activation
-                .gradient(simd, simd.load(&y.0), simd.load(&gradient.0));
+            let dx = self.activation.gradient(simd, simd.load(&y.0), simd.load(&gradient.0));
             simd.store(dx, &mut gradient.0);
         }
     }

@@ -76,11 +76,7 @@ impl BatchNorm {
             let x = &x[plane * self.pixels..][..self.pixels];
             *moments = self.isa.dispatch(Moments { x, lanes });
         });
-        let BatchStatistics {
-            mean,
-            variance,
-            inverse_deviation,
-        } = statistics;
+        let BatchStatistics { mean, variance, inverse_deviation } = statistics;
         for values in [&mut *mean, &mut *variance, &mut *inverse_deviation] {
             values.resize(self.channels, 0.0);
         }
@@ -92,10 +88,7 @@ impl BatchNorm {
         }
         self.apply(x, y, |channel| {
             let scale = gamma[channel] * inverse_deviation[channel];
-            Line {
-                scale,
-                offset: beta[channel] - mean[channel] * scale,
-            }
+            Line { scale, offset: beta[channel] - mean[channel] * scale }
         });
     }
 
@@ -112,10 +105,7 @@ impl BatchNorm {
         self.check(x.len());
         self.apply(x, y, |channel| {
             let scale = gamma[channel] / (variance[channel] + self.epsilon).sqrt();
-            Line {
-                scale,
-                offset: beta[channel] - mean[channel] * scale,
-            }
+            Line { scale, offset: beta[channel] - mean[channel] * scale }
         });
     }
 
@@ -137,11 +127,7 @@ impl BatchNorm {
         for length in [x.len(), dy.len(), dx.len()] {
             self.check(length);
         }
-        assert_eq!(
-            [dgamma.len(), dbeta.len()],
-            [self.channels; 2],
-            "gradients per channel"
-        );
+        assert_eq!([dgamma.len(), dbeta.len()], [self.channels; 2], "gradients per channel");
         let planes = blocks(self.batch) * self.channels;
         let (_, sums) = workspace.buffers(0, 2 * planes);
         let (sums, _) = sums.as_chunks_mut::<2>();
@@ -149,12 +135,7 @@ impl BatchNorm {
             let lanes = valid_lanes(self.batch, plane / self.channels);
             let part = plane * self.pixels..(plane + 1) * self.pixels;
             let mean = statistics.mean[plane % self.channels];
-            *sums = self.isa.dispatch(GradientSums {
-                x: &x[part.clone()],
-                dy: &dy[part],
-                mean,
-                lanes,
-            });
+            *sums = self.isa.dispatch(GradientSums { x: &x[part.clone()], dy: &dy[part], mean, lanes });
         });
         for channel in 0..self.channels {
             let of_channel = || sums.iter().skip(channel).step_by(self.channels);
@@ -163,28 +144,26 @@ impl BatchNorm {
             dgamma[channel] = (product * f64::from(statistics.inverse_deviation[channel])) as f32;
         }
         let count = (self.batch * self.pixels) as f32;
-        dx.par_chunks_mut(self.pixels.max(1))
-            .enumerate()
-            .for_each(|(plane, dx)| {
-                let channel = plane % self.channels;
-                let lanes = valid_lanes(self.batch, plane / self.channels);
-                let part = plane * self.pixels..(plane + 1) * self.pixels;
-                let inverse = statistics.inverse_deviation[channel];
-                // dx = gamma · inverse · (dy - dbeta / count - (x - mean) · inverse · dgamma / count), as a line in
-                // dy and x.
-                let scale = gamma[channel] * inverse;
-                let slope = -scale * inverse * dgamma[channel] / count;
-                let offset = -scale * dbeta[channel] / count - slope * statistics.mean[channel];
-                self.isa.dispatch(InputGradient {
-                    x: &x[part.clone()],
-                    dy: &dy[part],
-                    scale,
-                    slope,
-                    offset,
-                    lanes,
-                    dx,
-                });
+        dx.par_chunks_mut(self.pixels.max(1)).enumerate().for_each(|(plane, dx)| {
+            let channel = plane % self.channels;
+            let lanes = valid_lanes(self.batch, plane / self.channels);
+            let part = plane * self.pixels..(plane + 1) * self.pixels;
+            let inverse = statistics.inverse_deviation[channel];
+            // dx = gamma · inverse · (dy - dbeta / count - (x - mean) · inverse · dgamma / count), as a line in
+            // dy and x.
+            let scale = gamma[channel] * inverse;
+            let slope = -scale * inverse * dgamma[channel] / count;
+            let offset = -scale * dbeta[channel] / count - slope * statistics.mean[channel];
+            self.isa.dispatch(InputGradient {
+                x: &x[part.clone()],
+                dy: &dy[part],
+                scale,
+                slope,
+                offset,
+                lanes,
+                dx,
             });
+        });
     }
 
     fn check(&self, length: usize) {
@@ -209,16 +188,9 @@ impl BatchNorm {
     fn apply(&self, x: &[Lanes], y: &mut [Lanes], line: impl Fn(usize) -> Line + Sync) {
         self.check(y.len());
         let size = self.pixels.max(1);
-        y.par_chunks_mut(size)
-            .zip(x.par_chunks(size))
-            .enumerate()
-            .for_each(|(plane, (y, x))| {
-                self.isa.dispatch(Apply {
-                    line: line(plane % self.channels),
-                    x,
-                    y,
-                });
-            });
+        y.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each(|(plane, (y, x))| {
+            self.isa.dispatch(Apply { line: line(plane % self.channels), x, y });
+        });
     }
 }
 
@@ -298,10 +270,7 @@ impl WithSimd for GradientSums<'_> {
             sum = simd.add(sum, dy);
             product = simd.mul_add(dy, simd.sub(simd.load(&x.0), simd.splat(self.mean)), product);
         }
-        [
-            sum_valid(simd, sum, self.lanes),
-            sum_valid(simd, product, self.lanes),
-        ]
+        [sum_valid(simd, sum, self.lanes), sum_valid(simd, product, self.lanes)]
     }
 }
 
@@ -321,11 +290,8 @@ impl WithSimd for InputGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (scale, slope, offset) = (
-            simd.splat(self.scale),
-            simd.splat(self.slope),
-            simd.splat(self.offset),
-        );
+        let (scale, slope, offset) =
+            (simd.splat(self.scale), simd.splat(self.slope), simd.splat(self.offset));
         for ((x, dy), dx) in self.x.iter().zip(self.dy).zip(self.dx) {
             let line = simd.mul_add(slope, simd.load(&x.0), offset);
             let gradient = simd.mul_add(scale, simd.load(&dy.0), line);

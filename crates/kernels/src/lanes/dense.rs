@@ -26,9 +26,7 @@ impl Dense {
             padding: Padding::default(),
             groups: 1,
         };
-        Self {
-            convolution: Conv2d::new(geometry, isa),
-        }
+        Self { convolution: Conv2d::new(geometry, isa) }
     }
 
     /// `y = activation(w · x + bias)`.

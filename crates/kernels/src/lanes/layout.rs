@@ -14,20 +14,17 @@ pub fn pack(nhwc: &[f32], batch: usize, pixels: usize, channels: usize, packed: 
     let image = pixels * channels;
     assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
     assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
-    packed
-        .par_chunks_mut(image.max(1))
-        .enumerate()
-        .for_each(|(block, packed)| {
-            packed.fill(Lanes::ZERO);
-            for lane in 0..valid_lanes(batch, block) {
-                let from = &nhwc[(block * LANES + lane) * image..][..image];
-                for (pixel, values) in from.chunks_exact(channels).enumerate() {
-                    for (channel, &value) in values.iter().enumerate() {
-                        packed[channel * pixels + pixel].0[lane] = value;
-                    }
+    packed.par_chunks_mut(image.max(1)).enumerate().for_each(|(block, packed)| {
+        packed.fill(Lanes::ZERO);
+        for lane in 0..valid_lanes(batch, block) {
+            let from = &nhwc[(block * LANES + lane) * image..][..image];
+            for (pixel, values) in from.chunks_exact(channels).enumerate() {
+                for (channel, &value) in values.iter().enumerate() {
+                    packed[channel * pixels + pixel].0[lane] = value;
                 }
             }
-        });
+        }
+    });
 }
 
 /// Unpacks lane layout `[blocks][channels][pixels]` into NHWC `[batch][pixels][channels]`.
@@ -72,18 +69,12 @@ pub fn unflatten(features: &[Lanes], channels: usize, pixels: usize, maps: &mut 
 fn reorder(from: &[Lanes], rows: usize, columns: usize, to: &mut [Lanes]) {
     let size = (rows * columns).max(1);
     assert_eq!(from.len(), to.len(), "features and maps differ in length");
-    assert_eq!(
-        from.len() % size,
-        0,
-        "a length of whole blocks of {size} features"
-    );
-    to.par_chunks_mut(size)
-        .zip(from.par_chunks(size))
-        .for_each(|(to, from)| {
-            for (column, to) in to.chunks_exact_mut(rows.max(1)).enumerate() {
-                for (row, to) in to.iter_mut().enumerate() {
-                    *to = from[row * columns + column];
-                }
+    assert_eq!(from.len() % size, 0, "a length of whole blocks of {size} features");
+    to.par_chunks_mut(size).zip(from.par_chunks(size)).for_each(|(to, from)| {
+        for (column, to) in to.chunks_exact_mut(rows.max(1)).enumerate() {
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = from[row * columns + column];
             }
-        });
+        }
+    });
 }

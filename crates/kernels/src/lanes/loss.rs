@@ -23,26 +23,16 @@ pub fn softmax_cross_entropy(
     classes: usize,
     mut gradient: Option<&mut [Lanes]>,
 ) -> LossSummary {
-    assert_eq!(
-        logits.len(),
-        blocks(labels.len()) * classes,
-        "length of the logits"
-    );
+    assert_eq!(logits.len(), blocks(labels.len()) * classes, "length of the logits");
     if let Some(gradient) = gradient.as_deref_mut() {
         assert_eq!(gradient.len(), logits.len(), "length of the logits' gradient");
         gradient.fill(Lanes::ZERO);
     }
     let scale = 1.0 / labels.len() as f64;
-    let mut summary = LossSummary {
-        loss: 0.0,
-        correct: 0,
-    };
+    let mut summary = LossSummary { loss: 0.0, correct: 0 };
     for (n, &label) in labels.iter().enumerate() {
         let label = label as usize;
-        assert!(
-            label < classes,
-            "label {label} of image {n} is not below the {classes} classes"
-        );
+        assert!(label < classes, "label {label} of image {n} is not below the {classes} classes");
         let (lane, part) = (n % LANES, n / LANES * classes..(n / LANES + 1) * classes);
         let logits = &logits[part.clone()];
         let Exponentials { largest, sum } = exponentials(logits, lane);
@@ -65,20 +55,9 @@ pub fn softmax_cross_entropy(
 ///
 /// Panics if the slices differ in length or do not hold whole blocks.
 pub fn softmax(logits: &[Lanes], classes: usize, probabilities: &mut [Lanes]) {
-    assert_eq!(
-        logits.len(),
-        probabilities.len(),
-        "logits and probabilities differ in length"
-    );
-    assert_eq!(
-        logits.len() % classes,
-        0,
-        "a length of whole blocks of {classes} classes"
-    );
-    for (logits, probabilities) in logits
-        .chunks_exact(classes)
-        .zip(probabilities.chunks_exact_mut(classes))
-    {
+    assert_eq!(logits.len(), probabilities.len(), "logits and probabilities differ in length");
+    assert_eq!(logits.len() % classes, 0, "a length of whole blocks of {classes} classes");
+    for (logits, probabilities) in logits.chunks_exact(classes).zip(probabilities.chunks_exact_mut(classes)) {
         for lane in 0..LANES {
             let Exponentials { largest, sum } = exponentials(logits, lane);
             for (logit, probability) in logits.iter().zip(probabilities.iter_mut()) {
@@ -102,9 +81,6 @@ fn exponentials(logits: &[Lanes], lane: usize) -> Exponentials {
             largest = class;
         }
     }
-    let sum = logits
-        .iter()
-        .map(|logit| f64::from(logit.0[lane] - logits[largest].0[lane]).exp())
-        .sum();
+    let sum = logits.iter().map(|logit| f64::from(logit.0[lane] - logits[largest].0[lane]).exp()).sum();
     Exponentials { largest, sum }
 }

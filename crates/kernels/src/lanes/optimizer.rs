@@ -53,10 +53,7 @@ impl Adam {
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
-            .zip(
-                mean.par_chunks_mut(WEIGHTS_PER_TASK)
-                    .zip(square.par_chunks_mut(WEIGHTS_PER_TASK)),
-            )
+            .zip(mean.par_chunks_mut(WEIGHTS_PER_TASK).zip(square.par_chunks_mut(WEIGHTS_PER_TASK)))
             .for_each(|((weights, gradient), (mean, square))| {
                 isa.dispatch(AdamStep {
                     adam: *self,
@@ -66,6 +63,23 @@ impl Adam {
                 });
             });
     }
+}
+
+/// The sum of the squares of all values, in an order that follows from their number alone.
+pub fn sum_of_squares(values: &[f32]) -> f64 {
+    /// Partial sums, so that additions need not wait for each other.
+    const SUMS: usize = 8;
+    let of_chunk = |chunk: &[f32]| {
+        let mut sums = [0.0f64; SUMS];
+        for values in chunk.chunks(SUMS) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += f64::from(*value) * f64::from(*value);
+            }
+        }
+        sums.iter().sum::<f64>()
+    };
+    let sums: Vec<f64> = values.par_chunks(WEIGHTS_PER_TASK).map(of_chunk).collect();
+    sums.iter().sum()
 }
 
 /// Stochastic gradient descent with momentum; weight decay is added to the gradient (L2):
@@ -90,21 +104,13 @@ impl Sgd {
     ///
     /// Panics if the slices differ in length.
     pub fn step(&self, isa: Isa, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
-        assert_eq!(
-            [gradient.len(), velocity.len()],
-            [weights.len(); 2],
-            "lengths of SGD's slices"
-        );
+        assert_eq!([gradient.len(), velocity.len()], [weights.len(); 2], "lengths of SGD's slices");
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
             .zip(velocity.par_chunks_mut(WEIGHTS_PER_TASK))
             .for_each(|((weights, gradient), velocity)| {
-                isa.dispatch(SgdStep {
-                    sgd: *self,
-                    gradient,
-                    slices: [weights, velocity],
-                });
+                isa.dispatch(SgdStep { sgd: *self, gradient, slices: [weights, velocity] });
             });
     }
 }
@@ -145,13 +151,7 @@ impl WithSimd for AdamStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Adam {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-        } = self.adam;
+        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = self.adam;
         let [mean_correction, square_correction] = self.corrections.map(|value| simd.splat(value));
         let [beta1, rest1, beta2, rest2] =
             [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|value| simd.splat(value));
@@ -185,11 +185,7 @@ impl WithSimd for SgdStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sgd {
-            learning_rate,
-            momentum,
-            weight_decay,
-        } = self.sgd;
+        let Sgd { learning_rate, momentum, weight_decay } = self.sgd;
         let [rate, momentum, decay] = [-learning_rate, momentum, weight_decay].map(|value| simd.splat(value));
         for_each_vector(
             self.slices,

@@ -19,20 +19,12 @@ unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
 
 impl<'a, T> DisjointMut<'a, T> {
     pub(super) fn new(slice: &'a mut [T]) -> Self {
-        Self {
-            start: slice.as_mut_ptr(),
-            length: slice.len(),
-            slice: PhantomData,
-        }
+        Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
     /// The address of element `offset`, for kernels that stride through the slice.
     pub(super) fn pointer(&self, offset: usize) -> *mut T {
-        assert!(
-            offset <= self.length,
-            "offset {offset} lies past the slice's {} elements",
-            self.length
-        );
+        assert!(offset <= self.length, "offset {offset} lies past the slice's {} elements", self.length);
         self.start.wrapping_add(offset)
     }
 

@@ -33,15 +33,7 @@ impl PoolGeometry {
     /// One window over the whole map.
     pub fn global(batch: usize, channels: usize, in_height: usize, in_width: usize) -> Self {
         let window = [in_height, in_width];
-        Self {
-            batch,
-            channels,
-            in_height,
-            in_width,
-            window,
-            stride: [1, 1],
-            padding: Padding::default(),
-        }
+        Self { batch, channels, in_height, in_width, window, stride: [1, 1], padding: Padding::default() }
     }
 
     /// Rows of the output; 0 where the window is larger than the padded input.
@@ -75,12 +67,7 @@ impl PoolGeometry {
     }
 
     fn check(&self) {
-        let Self {
-            window,
-            stride,
-            padding,
-            ..
-        } = *self;
+        let Self { window, stride, padding, .. } = *self;
         assert!(
             window.iter().chain(&stride).all(|&size| size > 0),
             "window and stride must not be 0: {self:?}"
@@ -91,23 +78,11 @@ impl PoolGeometry {
     }
 
     fn rows(&self, output: usize) -> Range<usize> {
-        covered(
-            output,
-            self.window[0],
-            self.stride[0],
-            self.padding.top,
-            self.in_height,
-        )
+        covered(output, self.window[0], self.stride[0], self.padding.top, self.in_height)
     }
 
     fn columns(&self, output: usize) -> Range<usize> {
-        covered(
-            output,
-            self.window[1],
-            self.stride[1],
-            self.padding.left,
-            self.in_width,
-        )
+        covered(output, self.window[1], self.stride[1], self.padding.left, self.in_width)
     }
 }
 
@@ -147,30 +122,14 @@ impl MaxPool2d {
     /// Overwrites `dx`: each window's gradient goes to its first pixel that equals the maximum `y`.
     pub fn backward(&self, x: &[Lanes], y: &[Lanes], dy: &[Lanes], dx: &mut [Lanes]) {
         let geometry = &self.geometry;
-        assert_eq!(
-            [x.len(), dx.len()],
-            [geometry.input_len(); 2],
-            "lengths of the input and its gradient"
-        );
-        assert_eq!(
-            [y.len(), dy.len()],
-            [geometry.output_len(); 2],
-            "lengths of the output and its gradient"
-        );
+        assert_eq!([x.len(), dx.len()], [geometry.input_len(); 2], "lengths of the input and its gradient");
+        assert_eq!([y.len(), dy.len()], [geometry.output_len(); 2], "lengths of the output and its gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1))
-            .enumerate()
-            .for_each(|(plane, dx)| {
-                let x = &x[plane * input..][..input];
-                let [y, dy] = [y, dy].map(|slice| &slice[plane * output..][..output]);
-                self.isa.dispatch(MaxBackward {
-                    geometry,
-                    x,
-                    y,
-                    dy,
-                    dx,
-                });
-            });
+        dx.par_chunks_mut(input.max(1)).enumerate().for_each(|(plane, dx)| {
+            let x = &x[plane * input..][..input];
+            let [y, dy] = [y, dy].map(|slice| &slice[plane * output..][..output]);
+            self.isa.dispatch(MaxBackward { geometry, x, y, dy, dx });
+        });
     }
 }
 
@@ -207,15 +166,9 @@ impl AveragePool2d {
         assert_eq!(dx.len(), geometry.input_len(), "length of the input's gradient");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1))
-            .enumerate()
-            .for_each(|(plane, dx)| {
-                self.isa.dispatch(AverageBackward {
-                    geometry,
-                    dy: &dy[plane * output..][..output],
-                    dx,
-                });
-            });
+        dx.par_chunks_mut(input.max(1)).enumerate().for_each(|(plane, dx)| {
+            self.isa.dispatch(AverageBackward { geometry, dy: &dy[plane * output..][..output], dx });
+        });
     }
 }
 
@@ -229,16 +182,9 @@ fn forward(isa: Isa, geometry: &PoolGeometry, rule: Rule, x: &[Lanes], y: &mut [
     assert_eq!(x.len(), geometry.input_len(), "length of the input");
     assert_eq!(y.len(), geometry.output_len(), "length of the output");
     let (input, output) = (geometry.input_plane(), geometry.output_plane());
-    y.par_chunks_mut(output.max(1))
-        .enumerate()
-        .for_each(|(plane, y)| {
-            isa.dispatch(Forward {
-                geometry,
-                rule,
-                x: &x[plane * input..][..input],
-                y,
-            });
-        });
+    y.par_chunks_mut(output.max(1)).enumerate().for_each(|(plane, y)| {
+        isa.dispatch(Forward { geometry, rule, x: &x[plane * input..][..input], y });
+    });
 }
 
 struct Forward<'a> {
@@ -255,10 +201,7 @@ impl WithSimd for Forward<'_> {
     fn run<S: Simd>(self, simd: S) {
         let (geometry, out_width) = (self.geometry, self.geometry.out_width());
         for (output, y) in self.y.iter_mut().enumerate() {
-            let (rows, columns) = (
-                geometry.rows(output / out_width),
-                geometry.columns(output % out_width),
-            );
+            let (rows, columns) = (geometry.rows(output / out_width), geometry.columns(output % out_width));
             let mut value = match self.rule {
                 Rule::Max => simd.splat(f32::NEG_INFINITY),
                 Rule::Average => simd.zero(),
@@ -326,10 +269,7 @@ impl WithSimd for AverageBackward<'_> {
         let (geometry, out_width) = (self.geometry, self.geometry.out_width());
         self.dx.fill(Lanes::ZERO);
         for (output, dy) in self.dy.iter().enumerate() {
-            let (rows, columns) = (
-                geometry.rows(output / out_width),
-                geometry.columns(output % out_width),
-            );
+            let (rows, columns) = (geometry.rows(output / out_width), geometry.columns(output % out_width));
             let share = simd.splat(1.0 / (rows.len() * columns.len()) as f32);
             let share = simd.mul(simd.load(&dy.0), share);
             for row in rows {

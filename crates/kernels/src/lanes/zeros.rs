@@ -13,25 +13,15 @@ use crate::cpu::{Isa, Simd, WithSimd};
 /// Panics if `y` does not have the length that the shape asks for, or if a map has more than 2^24 pixels, the
 /// largest count that an f32 holds.
 pub fn count_zeros(isa: Isa, y: &[Lanes], batch: usize, channels: usize, pixels: usize) -> Vec<u64> {
-    assert_eq!(
-        y.len(),
-        blocks(batch) * channels * pixels,
-        "length of the activation"
-    );
-    assert!(
-        pixels <= 1 << 24,
-        "a map of {pixels} pixels is too large to count in f32"
-    );
+    assert_eq!(y.len(), blocks(batch) * channels * pixels, "length of the activation");
+    assert!(pixels <= 1 << 24, "a map of {pixels} pixels is too large to count in f32");
     (0..channels)
         .into_par_iter()
         .map(|channel| {
             let of_block = |block: usize| {
                 let plane = &y[(block * channels + channel) * pixels..][..pixels];
                 let counts = isa.dispatch(CountZeros(plane)).0;
-                counts[..valid_lanes(batch, block)]
-                    .iter()
-                    .map(|&count| count as u64)
-                    .sum::<u64>()
+                counts[..valid_lanes(batch, block)].iter().map(|&count| count as u64).sum::<u64>()
             };
             (0..blocks(batch)).map(of_block).sum()
         })

@@ -28,31 +28,17 @@ impl Conv {
             packed[block * depth + element].0[lane] = weights[weight];
         });
         let bias_of = |block: usize, lane: usize| {
-            lowered
-                .channel(block, lane)
-                .and_then(|channel| bias.map(|bias| bias[channel]))
-                .unwrap_or(0.0)
+            lowered.channel(block, lane).and_then(|channel| bias.map(|bias| bias[channel])).unwrap_or(0.0)
         };
-        let bias = (0..lowered.blocks())
-            .map(|block| std::array::from_fn(|lane| bias_of(block, lane)))
-            .collect();
-        Self {
-            isa,
-            lowered,
-            weights: packed,
-            bias,
-            fused,
-        }
+        let bias =
+            (0..lowered.blocks()).map(|block| std::array::from_fn(|lane| bias_of(block, lane))).collect();
+        Self { isa, lowered, weights: packed, bias, fused }
     }
 
     /// Elements of scratch that [`Conv::run`] needs: the padded input, unless it can be read in place.
     #[must_use]
     pub fn scratch_len(&self) -> usize {
-        if self.lowered.in_place {
-            0
-        } else {
-            self.lowered.padded_len()
-        }
+        if self.lowered.in_place { 0 } else { self.lowered.padded_len() }
     }
 
     /// Bytes of the packed weights and the bias.
@@ -81,23 +67,13 @@ impl Conv {
         let rows = shape.batch * shape.output[0];
         let parts = threads.min(rows).min(shape.macs() / MACS_PER_THREAD).max(1);
         if parts == 1 {
-            return self.isa.dispatch(Rows {
-                conv: self,
-                x,
-                y,
-                first: 0,
-            });
+            return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
         }
         let rows_per_part = rows.div_ceil(parts);
         let row_len = shape.output[1] * shape.output[2];
         rayon::scope(|scope| {
             for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
-                let rows = Rows {
-                    conv: self,
-                    x,
-                    y,
-                    first: part * rows_per_part,
-                };
+                let rows = Rows { conv: self, x, y, first: part * rows_per_part };
                 scope.spawn(move |_| self.isa.dispatch(rows));
             }
         });
@@ -184,10 +160,7 @@ impl Rows<'_> {
         let mut bases = [0; T];
         for (tile, base) in bases.iter_mut().enumerate() {
             let position = start + tile;
-            *base = lowered.base(
-                self.first + position / lowered.positions,
-                position % lowered.positions,
-            );
+            *base = lowered.base(self.first + position / lowered.positions, position % lowered.positions);
         }
         let mut sums = [[simd.zero(); B]; T];
         for sums in &mut sums {

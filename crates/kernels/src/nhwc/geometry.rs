@@ -69,8 +69,7 @@ impl ConvShape {
     /// Multiply–accumulates, those over padding included.
     #[must_use]
     pub fn macs(&self) -> usize {
-        self.output_len()
-            .saturating_mul(self.weights_len() / self.output[2])
+        self.output_len().saturating_mul(self.weights_len() / self.output[2])
     }
 }
 
@@ -95,23 +94,14 @@ impl PoolShape {
     /// The shape of a pooling over the whole of each image.
     #[must_use]
     pub fn global(batch: usize, input: [usize; 3]) -> Self {
-        Self {
-            batch,
-            input,
-            output: [1, 1],
-            window: [input[0], input[1]],
-            stride: [1, 1],
-            padding: [0, 0],
-        }
+        Self { batch, input, output: [1, 1], window: [input[0], input[1]], stride: [1, 1], padding: [0, 0] }
     }
 
     /// The input rows or columns that output position `position` sees along `axis`.
     #[must_use]
     pub fn span(&self, axis: usize, position: usize) -> Range<usize> {
         let start = position * self.stride[axis];
-        let end = (start + self.window[axis])
-            .saturating_sub(self.padding[axis])
-            .min(self.input[axis]);
+        let end = (start + self.window[axis]).saturating_sub(self.padding[axis]).min(self.input[axis]);
         start.saturating_sub(self.padding[axis]).min(end)..end
     }
 
@@ -228,22 +218,10 @@ impl Lowered {
         for row in &rows {
             for run in columns.chunk_by(|left, right| left + 1 == *right) {
                 let offset = (row * shape.dilation[0] * padded[1] + run[0]) * channels;
-                runs.push(Run {
-                    offset,
-                    len: run.len() * channels,
-                });
+                runs.push(Run { offset, len: run.len() * channels });
             }
         }
-        Self {
-            shape,
-            fold,
-            positions,
-            padded,
-            in_place,
-            runs,
-            rows,
-            columns,
-        }
+        Self { shape, fold, positions, padded, in_place, runs, rows, columns }
     }
 
     /// Elements of the buffer that positions read.
@@ -313,10 +291,7 @@ impl Lowered {
         let [padded_h, padded_w] = self.padded;
         let [top, left] = self.shape.padding;
         let kept = in_w.min(padded_w.saturating_sub(left)) * channels;
-        for (image, padded) in padded
-            .chunks_exact_mut(padded_h * padded_w * channels)
-            .enumerate()
-        {
+        for (image, padded) in padded.chunks_exact_mut(padded_h * padded_w * channels).enumerate() {
             for (y, row) in padded.chunks_exact_mut(padded_w * channels).enumerate() {
                 let Some(source) = y.checked_sub(top).filter(|&y| y < in_h) else {
                     row.fill(zero);

@@ -24,10 +24,9 @@ pub fn conv(
                         for kx in 0..kernel_w {
                             let in_y = out_y * shape.stride[0] + ky * shape.dilation[0];
                             let in_x = out_x * shape.stride[1] + kx * shape.dilation[1];
-                            let (Some(in_y), Some(in_x)) = (
-                                in_y.checked_sub(shape.padding[0]),
-                                in_x.checked_sub(shape.padding[1]),
-                            ) else {
+                            let (Some(in_y), Some(in_x)) =
+                                (in_y.checked_sub(shape.padding[0]), in_x.checked_sub(shape.padding[1]))
+                            else {
                                 continue;
                             };
                             if in_y >= in_h || in_x >= in_w {
@@ -49,26 +48,19 @@ pub fn conv(
 
 /// The maximum over each window of `x [N,H,W,C]`.
 pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
-    pool(shape, x, y, |window| {
-        window.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-    });
+    pool(shape, x, y, |window| window.iter().copied().fold(f32::NEG_INFINITY, f32::max));
 }
 
 /// The mean over the pixels of each window of `x [N,H,W,C]` that lie inside the image.
 pub fn average_pool(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
-    pool(shape, x, y, |window| {
-        window.iter().sum::<f32>() / window.len() as f32
-    });
+    pool(shape, x, y, |window| window.iter().sum::<f32>() / window.len() as f32);
 }
 
 fn pool(shape: &PoolShape, x: &[f32], y: &mut [f32], over: impl Fn(&[f32]) -> f32) {
     let channels = shape.input[2];
     shape.for_each_window(|pixel, window| {
         for channel in 0..channels {
-            let values: Vec<f32> = window
-                .pixels()
-                .map(|pixel| x[pixel * channels + channel])
-                .collect();
+            let values: Vec<f32> = window.pixels().map(|pixel| x[pixel * channels + channel]).collect();
             y[pixel * channels + channel] = over(&values);
         }
     });

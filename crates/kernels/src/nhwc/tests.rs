@@ -28,15 +28,7 @@ pub(crate) fn conv_shapes() -> impl Strategy<Value = ConvShape> {
                     output[axis] = padded.checked_sub(extent)? / stride[axis] + 1;
                 }
                 let input = [image[0], image[1], inputs];
-                Some(ConvShape {
-                    batch,
-                    input,
-                    output,
-                    kernel,
-                    stride,
-                    dilation,
-                    padding: before,
-                })
+                Some(ConvShape { batch, input, output, kernel, stride, dilation, padding: before })
             },
         )
 }
@@ -45,9 +37,7 @@ pub(crate) fn conv_shapes() -> impl Strategy<Value = ConvShape> {
 fn whole_numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 60) as f32 - 8.0
     };
     (0..len).map(|_| next()).collect()

@@ -64,9 +64,7 @@ struct Results {
 
 fn reference(g: &Conv2dGeometry, operands: &Operands, activation: Activation) -> Results {
     let Operands { x, weights, bias, dy } = operands;
-    let mut y: Vec<f64> = (0..dy.len())
-        .map(|at| f64::from(bias[at % g.out_channels]))
-        .collect();
+    let mut y: Vec<f64> = (0..dy.len()).map(|at| f64::from(bias[at % g.out_channels])).collect();
     let (mut dx, mut dw) = (vec![0.0f64; x.len()], vec![0.0f64; weights.len()]);
     for_each_product(g, |at_x, at_w, at_y| {
         y[at_y] += f64::from(x[at_x]) * f64::from(weights[at_w]);
@@ -120,11 +118,7 @@ fn check(g: &Conv2dGeometry, activation: Activation, seed: u64) {
             ("dbias", &actual.dbias, &expect.dbias),
         ];
         for (what, actual, expect) in pairs {
-            assert!(
-                actual == expect,
-                "{what} of {g:?} on {}: {actual:?} instead of {expect:?}",
-                isa.name()
-            );
+            assert!(actual == expect, "{what} of {g:?} on {}: {actual:?} instead of {expect:?}", isa.name());
         }
     }
 }
@@ -139,36 +133,25 @@ fn any_geometry() -> impl Strategy<Value = Conv2dGeometry> {
         prop_oneof![Just([1, 1]), Just([2, 2]), Just([4, 1]), Just([1, 4])],
         [0usize..4, 0..4, 0..4, 0..4],
     )
-        .prop_map(
-            |((batch, groups, inputs, outputs), input, kernel, stride, dilation, padding)| {
-                let [top, bottom, left, right] = padding;
-                Conv2dGeometry {
-                    batch,
-                    in_channels: groups * inputs,
-                    in_height: input[0],
-                    in_width: input[1],
-                    out_channels: groups * outputs,
-                    kernel,
-                    stride,
-                    dilation,
-                    padding: Padding {
-                        top,
-                        bottom,
-                        left,
-                        right,
-                    },
-                    groups,
-                }
-            },
-        )
+        .prop_map(|((batch, groups, inputs, outputs), input, kernel, stride, dilation, padding)| {
+            let [top, bottom, left, right] = padding;
+            Conv2dGeometry {
+                batch,
+                in_channels: groups * inputs,
+                in_height: input[0],
+                in_width: input[1],
+                out_channels: groups * outputs,
+                kernel,
+                stride,
+                dilation,
+                padding: Padding { top, bottom, left, right },
+                groups,
+            }
+        })
 }
 
 fn any_activation() -> impl Strategy<Value = Activation> {
-    prop_oneof![
-        Just(Activation::None),
-        Just(Activation::Relu),
-        Just(Activation::Relu6)
-    ]
+    prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)]
 }
 
 proptest! {
@@ -191,12 +174,7 @@ fn three_by_three(batch: usize, inputs: usize, outputs: usize, side: usize) -> C
         kernel: [3, 3],
         stride: [1, 1],
         dilation: [1, 1],
-        padding: Padding {
-            top: 1,
-            bottom: 1,
-            left: 1,
-            right: 1,
-        },
+        padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
         groups: 1,
     }
 }
@@ -211,41 +189,14 @@ fn convolutions_of_networks_equal_plain_loops() {
         three_by_three(48, 48, 33, 4),
         three_by_three(80, 64, 72, 2),
         three_by_three(40, 16, 11, 1),
-        Conv2dGeometry {
-            kernel: [1, 1],
-            padding: Padding::default(),
-            ..three_by_three(20, 16, 24, 4)
-        },
-        Conv2dGeometry {
-            stride: [2, 2],
-            ..base
-        },
-        Conv2dGeometry {
-            stride: [3, 3],
-            kernel: [2, 2],
-            ..base
-        },
-        Conv2dGeometry {
-            dilation: [2, 4],
-            ..base
-        },
+        Conv2dGeometry { kernel: [1, 1], padding: Padding::default(), ..three_by_three(20, 16, 24, 4) },
+        Conv2dGeometry { stride: [2, 2], ..base },
+        Conv2dGeometry { stride: [3, 3], kernel: [2, 2], ..base },
+        Conv2dGeometry { dilation: [2, 4], ..base },
         Conv2dGeometry { groups: 16, ..base },
-        Conv2dGeometry {
-            groups: 8,
-            out_channels: 32,
-            ..base
-        },
-        Conv2dGeometry {
-            groups: 16,
-            out_channels: 32,
-            ..base
-        },
-        Conv2dGeometry {
-            in_height: 1,
-            in_width: 1,
-            padding: Padding::default(),
-            ..base
-        },
+        Conv2dGeometry { groups: 8, out_channels: 32, ..base },
+        Conv2dGeometry { groups: 16, out_channels: 32, ..base },
+        Conv2dGeometry { in_height: 1, in_width: 1, padding: Padding::default(), ..base },
     ];
     for g in cases {
         check(&g, Activation::Relu, 7);
@@ -254,11 +205,7 @@ fn convolutions_of_networks_equal_plain_loops() {
 
 #[test]
 fn results_are_the_same_bytes_at_any_threads_and_on_any_instruction_set() {
-    for g in [
-        three_by_three(70, 13, 21, 9),
-        three_by_three(100, 32, 70, 2),
-        three_by_three(50, 3, 2, 20),
-    ] {
+    for g in [three_by_three(70, 13, 21, 9), three_by_three(100, 32, 70, 2), three_by_three(50, 3, 2, 20)] {
         let mut noise = Noise::new(3);
         let operands = Operands {
             x: noise.reals(g.batch * g.in_height * g.in_width * g.in_channels),
@@ -275,53 +222,25 @@ fn results_are_the_same_bytes_at_any_threads_and_on_any_instruction_set() {
                 })
             })
             .collect();
-        assert!(
-            results.windows(2).all(|pair| pair[0] == pair[1]),
-            "instruction sets differ on {g:?}"
-        );
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ on {g:?}");
     }
 }
 
 #[test]
 fn gradients_equal_central_differences() {
-    let g = Conv2dGeometry {
-        stride: [2, 1],
-        dilation: [1, 2],
-        groups: 2,
-        ..three_by_three(3, 4, 6, 5)
-    };
+    let g = Conv2dGeometry { stride: [2, 1], dilation: [1, 2], groups: 2, ..three_by_three(3, 4, 6, 5) };
     let operands = Operands::new(&g, 11);
     let Operands { x, weights, bias, dy } = &operands;
     let isa = Isa::best();
     let loss = |x: &[f32], weights: &[f32], bias: &[f32]| {
         let [x, weights, bias] = [x, weights, bias].map(<[f32]>::to_vec);
-        let operands = Operands {
-            x,
-            weights,
-            bias,
-            dy: dy.clone(),
-        };
+        let operands = Operands { x, weights, bias, dy: dy.clone() };
         dot(&kernels(&g, &operands, Activation::None, isa).y, dy)
     };
     let actual = kernels(&g, &operands, Activation::None, isa);
-    assert_close(
-        &actual.dx,
-        &central_differences(x, 0.5, |x| loss(x, weights, bias)),
-        1e-6,
-        "dx",
-    );
-    assert_close(
-        &actual.dw,
-        &central_differences(weights, 0.5, |w| loss(x, w, bias)),
-        1e-6,
-        "dw",
-    );
-    assert_close(
-        &actual.dbias,
-        &central_differences(bias, 0.5, |b| loss(x, weights, b)),
-        1e-6,
-        "dbias",
-    );
+    assert_close(&actual.dx, &central_differences(x, 0.5, |x| loss(x, weights, bias)), 1e-6, "dx");
+    assert_close(&actual.dw, &central_differences(weights, 0.5, |w| loss(x, w, bias)), 1e-6, "dw");
+    assert_close(&actual.dbias, &central_differences(bias, 0.5, |b| loss(x, weights, b)), 1e-6, "dbias");
 }
 
 #[test]
@@ -343,12 +262,7 @@ fn a_fully_connected_layer_takes_features_in_nhwc_order() {
     dense.forward(&features, &weights, Some(&bias), Activation::None, &mut y);
     let expect: Vec<f32> = x
         .chunks_exact(pixels * channels)
-        .flat_map(|x| {
-            weights
-                .chunks_exact(x.len())
-                .zip(&bias)
-                .map(move |(w, b)| dot(x, w) as f32 + b)
-        })
+        .flat_map(|x| weights.chunks_exact(x.len()).zip(&bias).map(move |(w, b)| dot(x, w) as f32 + b))
         .collect();
     assert_eq!(unpacked(&y, batch, 1, outputs), expect);
 }

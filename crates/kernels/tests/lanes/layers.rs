@@ -16,23 +16,13 @@ const GARBAGE: Lanes = Lanes([f32::NAN; LANES]);
 
 /// Runs `f` at 1, 2 and 3 threads on every instruction set; all must give the same.
 fn everywhere<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn(Isa) -> R + Sync) -> R {
-    let mut results = Isa::available()
-        .into_iter()
-        .map(|isa| at_any_threads(|| f(isa)))
-        .collect::<Vec<_>>();
-    assert!(
-        results.windows(2).all(|pair| pair[0] == pair[1]),
-        "instruction sets differ"
-    );
+    let mut results = Isa::available().into_iter().map(|isa| at_any_threads(|| f(isa))).collect::<Vec<_>>();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ");
     results.swap_remove(0)
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 #[test]
@@ -67,12 +57,7 @@ fn rectifiers_pass_what_they_should() {
 
 /// A batch normalisation's results in plain layout: y, dx, dgamma, dbeta, mean, variance.
 fn batch_norm(norm: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> [Vec<f32>; 6] {
-    let BatchNorm {
-        batch,
-        channels,
-        pixels,
-        ..
-    } = *norm;
+    let BatchNorm { batch, channels, pixels, .. } = *norm;
     let mut x = packed(x, batch, pixels, channels);
     // Padding lanes hold whatever earlier layers computed there.
     let first = (batch - 1) % LANES + 1;
@@ -84,27 +69,11 @@ fn batch_norm(norm: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f3
     let (mut dgamma, mut dbeta) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
     let (mut statistics, mut workspace) = (BatchStatistics::default(), Workspace::new());
     norm.forward(&x, gamma, beta, &mut y, &mut statistics, &mut workspace);
-    norm.backward(
-        &x,
-        &dy,
-        gamma,
-        &statistics,
-        &mut dx,
-        &mut dgamma,
-        &mut dbeta,
-        &mut workspace,
-    );
+    norm.backward(&x, &dy, gamma, &statistics, &mut dx, &mut dgamma, &mut dbeta, &mut workspace);
     assert!(padding_lanes(&dx, batch).all(|value| value == 0.0));
 
     let mut again = vec![GARBAGE; x.len()];
-    norm.inference(
-        &x,
-        gamma,
-        beta,
-        &statistics.mean,
-        &statistics.variance,
-        &mut again,
-    );
+    norm.inference(&x, gamma, beta, &statistics.mean, &statistics.variance, &mut again);
     let [y, dx, again] = [y, dx, again].map(|values| unpacked(&values, batch, pixels, channels));
     let expect: Vec<f64> = y.iter().map(|&y| f64::from(y)).collect();
     assert_close(&again, &expect, 1e-5, "inference with the batch's statistics");
@@ -116,12 +85,9 @@ fn batch_norm_reference(norm: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32]
     let channels = norm.channels;
     let of_channel = |channel: usize| x.iter().skip(channel).step_by(channels).map(|&x| f64::from(x));
     let count = (x.len() / channels) as f64;
-    let mean: Vec<f64> = (0..channels)
-        .map(|c| of_channel(c).sum::<f64>() / count)
-        .collect();
-    let variance: Vec<f64> = (0..channels)
-        .map(|c| of_channel(c).map(|x| (x - mean[c]).powi(2)).sum::<f64>() / count)
-        .collect();
+    let mean: Vec<f64> = (0..channels).map(|c| of_channel(c).sum::<f64>() / count).collect();
+    let variance: Vec<f64> =
+        (0..channels).map(|c| of_channel(c).map(|x| (x - mean[c]).powi(2)).sum::<f64>() / count).collect();
     let y = x.iter().enumerate().map(|(at, &x)| {
         let c = at % channels;
         let normal = (f64::from(x) - mean[c]) / (variance[c] + f64::from(norm.epsilon)).sqrt();
@@ -286,12 +252,7 @@ fn check_pooling(g: &PoolGeometry, seed: u64) {
     let mut noise = Noise::new(seed);
     let x = noise.quarters(batch * in_pixels * channels);
     let dy = noise.quarters(batch * out_pixels * channels);
-    let mut expect = [
-        vec![0.0f32; dy.len()],
-        vec![0.0; x.len()],
-        vec![0.0; dy.len()],
-        vec![0.0; x.len()],
-    ];
+    let mut expect = [vec![0.0f32; dy.len()], vec![0.0; x.len()], vec![0.0; dy.len()], vec![0.0; x.len()]];
     let [max, max_dx, average, average_dx] = &mut expect;
     for (n, c) in (0..batch).flat_map(|n| (0..channels).map(move |c| (n, c))) {
         for (output, window) in windows(g).iter().enumerate() {
@@ -311,10 +272,7 @@ fn check_pooling(g: &PoolGeometry, seed: u64) {
             max_dx[first] += dy[to];
         }
     }
-    let (x, dy) = (
-        packed(&x, batch, in_pixels, channels),
-        packed(&dy, batch, out_pixels, channels),
-    );
+    let (x, dy) = (packed(&x, batch, in_pixels, channels), packed(&dy, batch, out_pixels, channels));
     let actual = everywhere(|isa| {
         let [mut y, mut average] = [(); 2].map(|()| vec![GARBAGE; dy.len()]);
         let [mut dx, mut average_dx] = [(); 2].map(|()| vec![GARBAGE; x.len()]);
@@ -326,20 +284,12 @@ fn check_pooling(g: &PoolGeometry, seed: u64) {
         pool.backward(&dy, &mut average_dx);
         [y, dx, average, average_dx].map(|values| lane_bits(&values))
     });
-    let shapes = [
-        ("max", out_pixels),
-        ("max dx", in_pixels),
-        ("average", out_pixels),
-        ("average dx", in_pixels),
-    ];
+    let shapes =
+        [("max", out_pixels), ("max dx", in_pixels), ("average", out_pixels), ("average dx", in_pixels)];
     for ((actual, expect), (what, pixels)) in actual.into_iter().zip(expect).zip(shapes) {
         let (lanes, _) = actual.as_chunks::<LANES>();
         let lanes: Vec<Lanes> = lanes.iter().map(|bits| Lanes(bits.map(f32::from_bits))).collect();
-        assert_eq!(
-            unpacked(&lanes, batch, pixels, channels),
-            expect,
-            "{what} of {g:?}"
-        );
+        assert_eq!(unpacked(&lanes, batch, pixels, channels), expect, "{what} of {g:?}");
     }
 }
 
@@ -352,11 +302,7 @@ fn pooling_of_networks_equals_plain_loops() {
         in_width: 7,
         window: [2, 2],
         stride: [2, 2],
-        padding: Padding {
-            bottom: 1,
-            right: 1,
-            ..Padding::default()
-        },
+        padding: Padding { bottom: 1, right: 1, ..Padding::default() },
     };
     assert_eq!([odd.out_height(), odd.out_width()], [4, 4]);
     check_pooling(&odd, 1);
@@ -365,11 +311,7 @@ fn pooling_of_networks_equals_plain_loops() {
 
 #[test]
 fn running_statistics_move_by_the_rest_of_the_momentum() {
-    let batch = BatchStatistics {
-        mean: vec![2.0],
-        variance: vec![4.0],
-        inverse_deviation: vec![0.5],
-    };
+    let batch = BatchStatistics { mean: vec![2.0], variance: vec![4.0], inverse_deviation: vec![0.5] };
     let (mut mean, mut variance) = ([0.0], [1.0]);
     batch.update_running(0.75, &mut mean, &mut variance);
     assert_eq!([mean, variance], [[0.5], [1.75]]);
@@ -378,16 +320,9 @@ fn running_statistics_move_by_the_rest_of_the_momentum() {
 #[test]
 fn the_dot_product_of_a_gradient_is_that_of_its_pooling() {
     // Average pooling is linear, so its gradient is its adjoint: <dy, A x> = <Aᵀ dy, x>.
-    let g = PoolGeometry {
-        window: [3, 2],
-        stride: [2, 1],
-        ..PoolGeometry::global(5, 2, 7, 6)
-    };
+    let g = PoolGeometry { window: [3, 2], stride: [2, 1], ..PoolGeometry::global(5, 2, 7, 6) };
     let mut noise = Noise::new(9);
-    let (x, dy) = (
-        noise.reals(5 * 42 * 2),
-        noise.reals(5 * g.out_height() * g.out_width() * 2),
-    );
+    let (x, dy) = (noise.reals(5 * 42 * 2), noise.reals(5 * g.out_height() * g.out_width() * 2));
     let pool = AveragePool2d::new(g, Isa::best());
     let (mut y, mut dx) = (vec![GARBAGE; g.output_len()], vec![GARBAGE; g.input_len()]);
     let pixels = g.out_height() * g.out_width();

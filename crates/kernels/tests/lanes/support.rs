@@ -21,23 +21,17 @@ impl Noise {
 
     /// Multiples of 1/4 in -2..=2: sums of their products are exact in f32, in any order.
     pub(crate) fn quarters(&mut self, length: usize) -> Vec<f32> {
-        (0..length)
-            .map(|_| (self.next() % 17) as f32 / 4.0 - 2.0)
-            .collect()
+        (0..length).map(|_| (self.next() % 17) as f32 / 4.0 - 2.0).collect()
     }
 
     /// Numbers in -1..1.
     pub(crate) fn reals(&mut self, length: usize) -> Vec<f32> {
-        (0..length)
-            .map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
-            .collect()
+        (0..length).map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
     }
 
     /// Labels below `classes`.
     pub(crate) fn labels(&mut self, length: usize, classes: usize) -> Vec<u32> {
-        (0..length)
-            .map(|_| (self.next() % classes as u64) as u32)
-            .collect()
+        (0..length).map(|_| (self.next() % classes as u64) as u32).collect()
     }
 }
 
@@ -59,9 +53,7 @@ pub(crate) fn unpacked(lanes: &[Lanes], batch: usize, pixels: usize, channels: u
 pub(crate) fn padding_lanes(values: &[Lanes], batch: usize) -> impl Iterator<Item = f32> {
     let per_block = values.len() / lanes::blocks(batch);
     let first = (batch - 1) % LANES + 1;
-    values[values.len() - per_block..]
-        .iter()
-        .flat_map(move |value| value.0[first..].to_vec())
+    values[values.len() - per_block..].iter().flat_map(move |value| value.0[first..].to_vec())
 }
 
 /// Checks every number against its expectation, to `tolerance` of the largest expectation (at least 1).
@@ -70,10 +62,7 @@ pub(crate) fn assert_close(actual: &[f32], expect: &[f64], tolerance: f64, what:
     let scale = expect.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));
     for (at, (actual, expect)) in actual.iter().zip(expect).enumerate() {
         let error = (f64::from(*actual) - expect).abs();
-        assert!(
-            error <= tolerance * scale,
-            "{what}: {actual} instead of {expect} at {at}"
-        );
+        assert!(error <= tolerance * scale, "{what}: {actual} instead of {expect} at {at}");
     }
 }
 
@@ -99,19 +88,11 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// The result of `f` on 1, 2 and 3 threads, which must be the same.
 pub(crate) fn at_any_threads<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn() -> R + Sync) -> R {
-    let run = |threads| {
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("a thread pool")
-            .install(&f)
-    };
+    let run =
+        |threads| ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(&f);
     let result = run(1);
     for threads in [2, 3] {
-        assert!(
-            run(threads) == result,
-            "{threads} threads give another result than one"
-        );
+        assert!(run(threads) == result, "{threads} threads give another result than one");
     }
     result
 }
@@ -123,8 +104,5 @@ pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
 
 /// The bits of vectors.
 pub(crate) fn lane_bits(values: &[Lanes]) -> Vec<u32> {
-    values
-        .iter()
-        .flat_map(|value| value.0.map(f32::to_bits))
-        .collect()
+    values.iter().flat_map(|value| value.0.map(f32::to_bits)).collect()
 }

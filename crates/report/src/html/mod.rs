@@ -35,17 +35,8 @@ pub fn html(document: &Document) -> String {
 fn head(page: &mut Markup, document: &Document) {
     page.element("head", &[], |page| {
         page.empty("meta", &[("charset", "utf-8")]);
-        page.empty(
-            "meta",
-            &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)],
-        );
-        page.empty(
-            "meta",
-            &[
-                ("name", "viewport"),
-                ("content", "width=device-width, initial-scale=1"),
-            ],
-        );
+        page.empty("meta", &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)]);
+        page.empty("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]);
         page.empty("meta", &[("name", "color-scheme"), ("content", "light dark")]);
         page.leaf("title", &[], &document.title);
         page.element("style", &[], |page| page.verbatim(STYLE));
@@ -154,8 +145,6 @@ fn code(page: &mut Markup, code: &Code) {
         if !code.title.is_empty() {
             page.element("figcaption", &[], |page| page.leaf("strong", &[], &code.title));
         }
-        page.element("pre", &[("tabindex", "0")], |page| {
-            page.leaf("code", &[], &code.text)
-        });
+        page.element("pre", &[("tabindex", "0")], |page| page.leaf("code", &[], &code.text));
     });
 }

@@ -29,16 +29,10 @@ pub(crate) fn draw(page: &mut Markup, id: &str, plot: &LinePlot) {
             legend(page, &distinct);
         }
         let description = description(plot);
-        let described = Described {
-            id,
-            title: &plot.title,
-            description: &description,
-        };
+        let described = Described { id, title: &plot.title, description: &description };
         for size in Size::ALL {
             let layout = Layout::new(plot, size);
-            picture(page, size, layout.height, &described, |page| {
-                layout.draw(page, plot, &distinct)
-            });
+            picture(page, size, layout.height, &described, |page| layout.draw(page, plot, &distinct));
         }
     });
 }
@@ -62,18 +56,14 @@ fn legend(page: &mut Markup, distinct: &[&Series]) {
     page.element("ul", &[("class", "legend")], |page| {
         for (index, series) in distinct.iter().enumerate() {
             page.element("li", &[], |page| {
-                page.element(
-                    "svg",
-                    &[("viewBox", "0 0 32 12"), ("aria-hidden", "true")],
-                    |page| {
-                        if has_line(series.marks) {
-                            Look(index).polyline(page, &[(1.0, 6.0), (31.0, 6.0)]);
-                        }
-                        if has_markers(series.marks) {
-                            Look(index).marker(page, (16.0, 6.0), "");
-                        }
-                    },
-                );
+                page.element("svg", &[("viewBox", "0 0 32 12"), ("aria-hidden", "true")], |page| {
+                    if has_line(series.marks) {
+                        Look(index).polyline(page, &[(1.0, 6.0), (31.0, 6.0)]);
+                    }
+                    if has_markers(series.marks) {
+                        Look(index).marker(page, (16.0, 6.0), "");
+                    }
+                });
                 page.text(&series.name);
             });
         }
@@ -137,33 +127,16 @@ impl Layout {
             Size::Narrow => (5, 210.0, 150.0),
         };
         let panel_height = if plot.panels.len() > 1 { stacked } else { single };
-        let all_points = plot
-            .panels
-            .iter()
-            .flat_map(|panel| &panel.series)
-            .flat_map(|series| &series.points);
-        let xs = all_points
-            .map(|point| point.x)
-            .chain(plot.guides.iter().map(|guide| guide.value));
+        let all_points = plot.panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points);
+        let xs = all_points.map(|point| point.x).chain(plot.guides.iter().map(|guide| guide.value));
         let x = PlacedAxis::new(&plot.x, xs, Fit::Tight, horizontal_ticks);
         let ys: Vec<Option<PlacedAxis>> = plot.panels.iter().map(vertical_axis).collect();
-        let widest = ys
-            .iter()
-            .flatten()
-            .flat_map(|axis| &axis.ticks)
-            .map(|tick| label_width(&tick.label));
+        let widest = ys.iter().flatten().flat_map(|axis| &axis.ticks).map(|tick| label_width(&tick.label));
         let left = widest.fold(24.0, f64::max) + TICK_GAP;
         let gaps = PANEL_GAP * plot.panels.len().saturating_sub(1) as f64;
         let panels = (TITLE_HEIGHT + panel_height) * plot.panels.len() as f64;
         let height = panels + gaps + TICK_LABELS_HEIGHT + AXIS_LABEL_HEIGHT;
-        Self {
-            size,
-            height,
-            panel_height,
-            left,
-            x,
-            ys,
-        }
+        Self { size, height, panel_height, left, x, ys }
     }
 
     fn draw(&self, page: &mut Markup, plot: &LinePlot, distinct: &[&Series]) {
@@ -195,39 +168,20 @@ impl Layout {
 
     fn horizontal_labels(&self, page: &mut Markup, plot: &LinePlot, bottom: f64) {
         let right = self.size.width() - RIGHT_MARGIN;
-        let frame = Frame {
-            left: self.left,
-            right,
-            top: bottom,
-            bottom,
-        };
+        let frame = Frame { left: self.left, right, top: bottom, bottom };
         for tick in self.x.iter().flat_map(|axis| &axis.ticks) {
             if let Some(position) = self.x.as_ref().and_then(|axis| axis.position(tick.value)) {
-                label(
-                    page,
-                    "tick middle",
-                    (frame.x(position), bottom + 18.0),
-                    &tick.label,
-                );
+                label(page, "tick middle", (frame.x(position), bottom + 18.0), &tick.label);
             }
         }
         let middle = (self.left + right) / 2.0;
         let baseline = bottom + TICK_LABELS_HEIGHT + 15.0;
-        label(
-            page,
-            "axis-title middle",
-            (middle, baseline),
-            &axis_title(&plot.x),
-        );
+        label(page, "axis-title middle", (middle, baseline), &axis_title(&plot.x));
     }
 }
 
 fn vertical_axis(panel: &Panel) -> Option<PlacedAxis> {
-    let ys = panel
-        .series
-        .iter()
-        .flat_map(|series| &series.points)
-        .map(|point| point.y);
+    let ys = panel.series.iter().flat_map(|series| &series.points).map(|point| point.y);
     let values = ys.chain(panel.guides.iter().map(|guide| guide.value));
     PlacedAxis::new(&panel.y, values, Fit::Round, VERTICAL_TICKS)
 }
@@ -238,11 +192,7 @@ fn axis_title(axis: &Axis) -> String {
         Scale::Log => "log scale",
     };
     let parts = [axis.label.as_str(), &axis.unit, scale];
-    parts
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(", ")
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// The rectangle of one panel in pixels.
@@ -286,12 +236,7 @@ impl Axes<'_> {
                 label(page, "tick end", (frame.left - TICK_GAP, y + 4.0), &tick.label);
             }
         }
-        line(
-            page,
-            "axis",
-            (frame.left, frame.bottom),
-            (frame.right, frame.bottom),
-        );
+        line(page, "axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
         for tick in &self.x.ticks {
             if let Some(x) = self.x.position(tick.value).map(|position| frame.x(position)) {
                 line(page, "axis", (x, frame.bottom), (x, frame.bottom + 4.0));
@@ -311,12 +256,7 @@ impl Axes<'_> {
             let half = label_width(&guide.label) / 2.0;
             if is_first && x - half >= free_from {
                 let centre = x.clamp(frame.left + half, (frame.right - half).max(frame.left + half));
-                label(
-                    page,
-                    "guide-label middle",
-                    (centre, frame.top - 3.0),
-                    &guide.label,
-                );
+                label(page, "guide-label middle", (centre, frame.top - 3.0), &guide.label);
                 free_from = x + half + 6.0;
             }
         }
@@ -329,12 +269,7 @@ impl Axes<'_> {
                 continue;
             };
             line(page, "guide", (frame.left, y), (frame.right, y));
-            label(
-                page,
-                "guide-label end",
-                (frame.right - 2.0 * INSET, y - 5.0),
-                &guide.label,
-            );
+            label(page, "guide-label end", (frame.right - 2.0 * INSET, y - 5.0), &guide.label);
         }
     }
 

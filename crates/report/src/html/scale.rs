@@ -41,28 +41,15 @@ impl PlacedAxis {
             let (low, high) = range.unwrap_or((value, value));
             Some((low.min(value), high.max(value)))
         })?;
-        let (mut low, mut high) = if low < high {
-            (low, high)
-        } else {
-            around(axis, low)
-        };
+        let (mut low, mut high) = if low < high { (low, high) } else { around(axis, low) };
         // On a short logarithmic axis powers of ten are too far apart to read values from.
         let logarithmic = axis.scale == Scale::Log && high / low >= 8.0;
-        let steps = if logarithmic {
-            log_steps(low, high, count)
-        } else {
-            linear(axis, low, high, count)
-        };
+        let steps = if logarithmic { log_steps(low, high, count) } else { linear(axis, low, high, count) };
         if let Fit::Round = fit {
             (low, high) = steps.round_outward(low, high);
         }
         let ticks = steps.ticks(low, high, axis.format);
-        Some(Self {
-            scale: axis.scale,
-            low,
-            high,
-            ticks,
-        })
+        Some(Self { scale: axis.scale, low, high, ticks })
     }
 
     /// Where the value stands, 0 at the axis' low end and 1 at its high end; `None` if it cannot be shown.
@@ -96,11 +83,7 @@ fn around(axis: &Axis, value: f64) -> (f64, f64) {
         Scale::Log => (value / 2.0, value * 2.0),
     };
     // At the ends of what a number can hold, one side has no room.
-    let low = if low == value || !is_shown(axis.scale, low) {
-        value
-    } else {
-        low
-    };
+    let low = if low == value || !is_shown(axis.scale, low) { value } else { low };
     (low, if high.is_finite() { high } else { value })
 }
 
@@ -109,10 +92,7 @@ enum Steps {
     /// Whole multiples of `mantissa × 10^exponent`.
     Linear { mantissa: i64, exponent: i32 },
     /// These mantissas in every `stride`-th power of ten.
-    Log {
-        mantissas: &'static [i64],
-        stride: usize,
-    },
+    Log { mantissas: &'static [i64], stride: usize },
 }
 
 /// `digits × 10^exponent`, correctly rounded, which a product of two numbers is not.
@@ -123,19 +103,13 @@ fn decimal(digits: i64, exponent: i32) -> f64 {
 /// The decimal exponent of a positive number.
 fn exponent_of(number: f64) -> i32 {
     let text = format!("{number:e}");
-    text.split_once('e')
-        .and_then(|(_, exponent)| exponent.parse().ok())
-        .unwrap_or(0)
+    text.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0)
 }
 
 /// The least step of 1, 2 or 5 times a power of ten that gives at most `count` ticks.
 fn linear(axis: &Axis, low: f64, high: f64, count: usize) -> Steps {
     let rough = (high / 2.0 - low / 2.0) / count.max(1) as f64;
-    let least = if axis.format == Format::Integer {
-        0
-    } else {
-        i32::MIN
-    };
+    let least = if axis.format == Format::Integer { 0 } else { i32::MIN };
     let mut exponent = exponent_of(rough).max(least);
     loop {
         for mantissa in [1, 2, 5] {
@@ -151,17 +125,11 @@ fn linear(axis: &Axis, low: f64, high: f64, count: usize) -> Steps {
 /// Three ticks in every power of ten if at most `count` fall into the range, or else one in every `stride`-th.
 fn log_steps(low: f64, high: f64, count: usize) -> Steps {
     let decades = usize::try_from(exponent_of(high) - exponent_of(low) + 1).unwrap_or(1);
-    let three = Steps::Log {
-        mantissas: &[1, 2, 5],
-        stride: 1,
-    };
+    let three = Steps::Log { mantissas: &[1, 2, 5], stride: 1 };
     if decades <= count && three.ticks(low, high, Format::Plain).len() <= count {
         three
     } else {
-        Steps::Log {
-            mantissas: &[1],
-            stride: decades.div_ceil(count.max(1)),
-        }
+        Steps::Log { mantissas: &[1], stride: decades.div_ceil(count.max(1)) }
     }
 }
 
@@ -183,10 +151,7 @@ impl Steps {
         };
         // Rounding may leave what a number can hold, and where steps are finer than numbers it may miss the range.
         let or_own = |rounded: f64, own: f64| if rounded.is_finite() { rounded } else { own };
-        (
-            or_own(rounded_low, low).min(low),
-            or_own(rounded_high, high).max(high),
-        )
+        (or_own(rounded_low, low).min(low), or_own(rounded_high, high).max(high))
     }
 
     /// The ticks inside the range, in increasing order.
@@ -195,10 +160,7 @@ impl Steps {
         let mut push = |value: f64, exponent: i32| {
             let increases = ticks.last().is_none_or(|last| last.value < value);
             if low <= value && value <= high && increases {
-                ticks.push(Tick {
-                    value,
-                    label: label(format, value, exponent),
-                });
+                ticks.push(Tick { value, label: label(format, value, exponent) });
             }
         };
         match self {
@@ -227,11 +189,8 @@ impl Steps {
 /// A tick's label with as many digits as its last one, at the power of ten `exponent`, needs.
 fn label(format: Format, value: f64, exponent: i32) -> String {
     let decimals = |exponent: i32| u8::try_from(-exponent).unwrap_or(0);
-    let significant = if value == 0.0 {
-        1
-    } else {
-        u8::try_from(exponent_of(value.abs()) - exponent + 1).unwrap_or(1)
-    };
+    let significant =
+        if value == 0.0 { 1 } else { u8::try_from(exponent_of(value.abs()) - exponent + 1).unwrap_or(1) };
     let format = match format {
         Format::Fixed(_) => Format::Fixed(decimals(exponent)),
         Format::Percent(_) => Format::Percent(decimals(exponent.saturating_add(2))),
@@ -252,11 +211,7 @@ mod tests {
 
     fn labels(axis: &Axis, values: &[f64], fit: Fit, count: usize) -> Vec<String> {
         let placed = PlacedAxis::new(axis, values.iter().copied(), fit, count).expect("values to show");
-        placed
-            .ticks
-            .iter()
-            .map(|tick| tick.label.replace('\u{202f}', " "))
-            .collect()
+        placed.ticks.iter().map(|tick| tick.label.replace('\u{202f}', " ")).collect()
     }
 
     #[test]
@@ -264,12 +219,7 @@ mod tests {
         let linear = |format| Axis::linear("", format);
         let log = |format| Axis::log("", format);
         let cases: &[(Axis, &[f64], Fit, &[&str])] = &[
-            (
-                linear(Format::Integer),
-                &[0.0, 10.0],
-                Fit::Tight,
-                &["0", "2", "4", "6", "8", "10"],
-            ),
+            (linear(Format::Integer), &[0.0, 10.0], Fit::Tight, &["0", "2", "4", "6", "8", "10"]),
             (linear(Format::Integer), &[0.0, 2.0], Fit::Tight, &["0", "1", "2"]),
             (linear(Format::Integer), &[3.0], Fit::Tight, &["2", "3", "4"]),
             (
@@ -278,30 +228,15 @@ mod tests {
                 Fit::Round,
                 &["95 %", "96 %", "97 %", "98 %", "99 %", "100 %"],
             ),
-            (
-                linear(Format::Fixed(0)),
-                &[0.31, 0.52],
-                Fit::Tight,
-                &["0.35", "0.40", "0.45", "0.50"],
-            ),
+            (linear(Format::Fixed(0)), &[0.31, 0.52], Fit::Tight, &["0.35", "0.40", "0.45", "0.50"]),
             (
                 linear(Format::Seconds(3)),
                 &[0.0, 0.002],
                 Fit::Tight,
                 &["0 s", "500 µs", "1.0 ms", "1.5 ms", "2.0 ms"],
             ),
-            (
-                log(Format::Si(3)),
-                &[4826.0, 14_718_666.0],
-                Fit::Round,
-                &["10 k", "100 k", "1 M", "10 M"],
-            ),
-            (
-                log(Format::Significant(1)),
-                &[0.03, 2.0],
-                Fit::Tight,
-                &["0.05", "0.1", "0.2", "0.5", "1", "2"],
-            ),
+            (log(Format::Si(3)), &[4826.0, 14_718_666.0], Fit::Round, &["10 k", "100 k", "1 M", "10 M"]),
+            (log(Format::Significant(1)), &[0.03, 2.0], Fit::Tight, &["0.05", "0.1", "0.2", "0.5", "1", "2"]),
             (
                 log(Format::Factor(1)),
                 &[1.0, 2.0],
@@ -310,11 +245,7 @@ mod tests {
             ),
         ];
         for (axis, values, fit, expected) in cases {
-            assert_eq!(
-                labels(axis, values, *fit, 6),
-                *expected,
-                "{axis:?} over {values:?}"
-            );
+            assert_eq!(labels(axis, values, *fit, 6), *expected, "{axis:?} over {values:?}");
         }
     }
 
@@ -323,30 +254,14 @@ mod tests {
         let log = Axis::log("", Format::Plain);
         assert!(PlacedAxis::new(&log, [0.0, -1.0, f64::NAN].into_iter(), Fit::Round, 5).is_none());
         let linear = Axis::linear("", Format::Plain);
-        let placed = PlacedAxis::new(
-            &linear,
-            [f64::NAN, 1.0, f64::INFINITY, 2.0].into_iter(),
-            Fit::Tight,
-            5,
-        );
+        let placed = PlacedAxis::new(&linear, [f64::NAN, 1.0, f64::INFINITY, 2.0].into_iter(), Fit::Tight, 5);
         assert_eq!(placed.and_then(|axis| axis.position(1.5)), Some(0.5));
     }
 
     fn any_axis() -> impl Strategy<Value = Axis> {
-        let formats = [
-            Format::Plain,
-            Format::Integer,
-            Format::Percent(1),
-            Format::Si(3),
-            Format::Seconds(2),
-        ];
-        (proptest::bool::ANY, proptest::sample::select(formats.to_vec())).prop_map(|(log, format)| {
-            if log {
-                Axis::log("x", format)
-            } else {
-                Axis::linear("x", format)
-            }
-        })
+        let formats = [Format::Plain, Format::Integer, Format::Percent(1), Format::Si(3), Format::Seconds(2)];
+        (proptest::bool::ANY, proptest::sample::select(formats.to_vec()))
+            .prop_map(|(log, format)| if log { Axis::log("x", format) } else { Axis::linear("x", format) })
     }
 
     proptest! {

@@ -49,10 +49,8 @@ pub(crate) fn picture(
     body: impl FnOnce(&mut Markup),
 ) {
     let class = size.class();
-    let (title, description) = (
-        format!("{}-{class}-title", described.id),
-        format!("{}-{class}-desc", described.id),
-    );
+    let (title, description) =
+        (format!("{}-{class}-title", described.id), format!("{}-{class}-desc", described.id));
     let view_box = format!("0 0 {} {}", px(size.width()), px(height));
     let labelled_by = format!("{title} {description}");
     let attributes = [
@@ -77,25 +75,12 @@ pub(crate) fn px(pixels: f64) -> String {
 /// Writes a straight line.
 pub(crate) fn line(page: &mut Markup, class: &str, from: (f64, f64), to: (f64, f64)) {
     let (x1, y1, x2, y2) = (px(from.0), px(from.1), px(to.0), px(to.1));
-    page.empty(
-        "line",
-        &[
-            ("class", class),
-            ("x1", &x1),
-            ("y1", &y1),
-            ("x2", &x2),
-            ("y2", &y2),
-        ],
-    );
+    page.empty("line", &[("class", class), ("x1", &x1), ("y1", &y1), ("x2", &x2), ("y2", &y2)]);
 }
 
 /// Writes text whose start, middle or end, by its class, stands at a point.
 pub(crate) fn label(page: &mut Markup, class: &str, at: (f64, f64), text: &str) {
-    page.leaf(
-        "text",
-        &[("class", class), ("x", &px(at.0)), ("y", &px(at.1))],
-        text,
-    );
+    page.leaf("text", &[("class", class), ("x", &px(at.0)), ("y", &px(at.1))], text);
 }
 
 /// About how wide a label of 12 pixels is drawn; the fonts of the reader's system differ.
@@ -119,17 +104,11 @@ impl Look {
 
     /// Writes a line through two points or more.
     pub(crate) fn polyline(self, page: &mut Markup, points: &[(f64, f64)]) {
-        let path: Vec<String> = points
-            .iter()
-            .map(|(x, y)| format!("{},{}", px(*x), px(*y)))
-            .collect();
+        let path: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", px(*x), px(*y))).collect();
         let dash = DASHES[self.0 % DASHES.len()];
         let path = path.join(" ");
         let class = self.class("curve");
-        page.empty(
-            "polyline",
-            &[("class", &class), ("stroke-dasharray", dash), ("points", &path)],
-        );
+        page.empty("polyline", &[("class", &class), ("stroke-dasharray", dash), ("points", &path)]);
     }
 
     /// Writes a marker with a text that appears under the pointer.
@@ -144,21 +123,11 @@ impl Look {
         let write_title = |page: &mut Markup| page.leaf_if_any("title", &[], text);
         if corners.is_empty() {
             let (x, y) = (px(at.0), px(at.1));
-            page.element(
-                "circle",
-                &[("class", &class), ("cx", &x), ("cy", &y), ("r", "4")],
-                write_title,
-            );
+            page.element("circle", &[("class", &class), ("cx", &x), ("cy", &y), ("r", "4")], write_title);
         } else {
-            let points: Vec<String> = corners
-                .iter()
-                .map(|(x, y)| format!("{},{}", px(at.0 + x), px(at.1 + y)))
-                .collect();
-            page.element(
-                "polygon",
-                &[("class", &class), ("points", &points.join(" "))],
-                write_title,
-            );
+            let points: Vec<String> =
+                corners.iter().map(|(x, y)| format!("{},{}", px(at.0 + x), px(at.1 + y))).collect();
+            page.element("polygon", &[("class", &class), ("points", &points.join(" "))], write_title);
         }
     }
 }

@@ -5,12 +5,8 @@ use crate::{Align, Cell, Column, Format, Row, Status, Table};
 
 /// Writes the table in a frame that scrolls sideways where the window is narrower than the table.
 pub(crate) fn draw(page: &mut Markup, table: &Table) {
-    let frame = [
-        ("class", "scroll"),
-        ("role", "region"),
-        ("aria-label", table.caption.as_str()),
-        ("tabindex", "0"),
-    ];
+    let frame =
+        [("class", "scroll"), ("role", "region"), ("aria-label", table.caption.as_str()), ("tabindex", "0")];
     page.element("div", &frame, |page| {
         page.element("table", &[], |page| {
             page.leaf_if_any("caption", &[], &table.caption);
@@ -20,9 +16,7 @@ pub(crate) fn draw(page: &mut Markup, table: &Table) {
                 }
                 headings(page, table);
             });
-            page.element("tbody", &[], |page| {
-                table.rows.iter().for_each(|item| row(page, table, item))
-            });
+            page.element("tbody", &[], |page| table.rows.iter().for_each(|item| row(page, table, item)));
         });
     });
 }
@@ -100,9 +94,5 @@ fn align_class(align: Align) -> &'static str {
 /// Marks the first column of a group, which is set a little apart from the group before.
 fn group_class(table: &Table, index: usize) -> &'static str {
     let group = |index: usize| table.columns.get(index).map(|column| &column.group);
-    if index > 0 && group(index) != group(index - 1) {
-        " first"
-    } else {
-        ""
-    }
+    if index > 0 && group(index) != group(index - 1) { " first" } else { "" }
 }

@@ -26,18 +26,9 @@ impl Context<'_> {
         let [batch, in_h, in_w, in_c] = self.sizes(self.x())?;
         let [_, out_h, out_w, out_c] = self.sizes(self.y())?;
         let [_, kernel_h, kernel_w, _] = self.sizes(self.node.inputs[1])?;
-        let Padding {
-            top,
-            bottom,
-            left,
-            right,
-        } = conv.padding;
+        let Padding { top, bottom, left, right } = conv.padding;
         let padded = [in_h + top + bottom, in_w + left + right, in_c, batch];
-        if padded
-            .iter()
-            .try_fold(size_of::<f32>(), |bytes, &size| bytes.checked_mul(size))
-            .is_none()
-        {
+        if padded.iter().try_fold(size_of::<f32>(), |bytes, &size| bytes.checked_mul(size)).is_none() {
             return Err(self.unsupported(format!("the padded input {padded:?} is larger than memory")));
         }
         self.layer(Layer {
@@ -59,11 +50,7 @@ impl Context<'_> {
         let [batch, inputs] = self.sizes(self.x())?;
         let [_, outputs] = self.sizes(self.y())?;
         let shape = ConvShape::fully_connected(batch, inputs, outputs);
-        self.layer(Layer {
-            shape,
-            activation,
-            kind: LayerKind::FullyConnected,
-        })
+        self.layer(Layer { shape, activation, kind: LayerKind::FullyConnected })
     }
 
     fn layer(&self, layer: Layer) -> Result<Kernel> {
@@ -94,9 +81,9 @@ impl Context<'_> {
         let (input, output) = (affine(self.graph, self.x())?, affine(self.graph, self.y())?);
         let (scales, weights_zero) = self.weight_scales(layer)?;
         if W::MIN < 0 && weights_zero != 0 {
-            return Err(self.unsupported(format!(
-                "expected i8 weights with zero point 0, found {weights_zero}"
-            )));
+            return Err(
+                self.unsupported(format!("expected i8 weights with zero point 0, found {weights_zero}"))
+            );
         }
         let bias = match self.node.inputs.get(2) {
             None => None,
@@ -113,21 +100,14 @@ impl Context<'_> {
         };
         let scales = scales.iter().copied().cycle().take(layer.shape.output[2]);
         let fixed = |multiplier: fn(f32, f32, f32) -> Multiplier| {
-            Factors::Fixed(
-                scales
-                    .clone()
-                    .map(|scale| multiplier(input.scale, scale, output.scale))
-                    .collect(),
-            )
+            Factors::Fixed(scales.clone().map(|scale| multiplier(input.scale, scale, output.scale)).collect())
         };
         let factors = match layer.kind {
             LayerKind::Convolution if W::MIN < 0 => fixed(Multiplier::of_layer),
             LayerKind::Convolution => fixed(Multiplier::of_layer_f32),
-            LayerKind::FullyConnected => Factors::Real(
-                scales
-                    .map(|scale| real_factor(input.scale, scale, output.scale))
-                    .collect(),
-            ),
+            LayerKind::FullyConnected => {
+                Factors::Real(scales.map(|scale| real_factor(input.scale, scale, output.scale)).collect())
+            }
         };
         let quantization = ConvQuantization {
             input_zero: input.zero_point,
@@ -151,13 +131,13 @@ impl Context<'_> {
                 }
                 Ok((scales.clone(), 0))
             }
-            Some(Quantization::PerAxis { axis, .. }) => Err(self.unsupported(format!(
-                "expected scales along axis 0 of the weights, found axis {axis}"
-            ))),
-            None => Err(self.invalid(format!(
-                "expected quantized weights, found none for `{}`",
-                weights.name
-            ))),
+            Some(Quantization::PerAxis { axis, .. }) => {
+                Err(self
+                    .unsupported(format!("expected scales along axis 0 of the weights, found axis {axis}")))
+            }
+            None => {
+                Err(self.invalid(format!("expected quantized weights, found none for `{}`", weights.name)))
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use super::Told;
 use crate::events::Event;
 use crate::run::IterationRow;
 use taper_report::{
-    Axis, Block, Column, Format, Guide, LinePlot, Marks, Note, NoteKind, Panel, Row, Section, Series, Status, Table,
+    Axis, Block, Column, Format, Guide, LinePlot, Marks, Note, NoteKind, Panel, Row, Section, Series, Status,
+    Table,
 };
 
 /// What each iteration did. Nothing if there was no pruning.

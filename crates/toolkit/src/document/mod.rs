@@ -121,7 +121,10 @@ fn provenance(recipe: &Recipe, told: &Told<'_>) -> Result<Section> {
             [("Training", &data.train), ("Validation", &data.validation), ("Test", &data.test)]
         {
             let samples = Value::new(split.samples, Format::Integer).text();
-            entries.push(Entry::new(format!("{name} split"), format!("{samples} samples, SHA-256 {}", split.sha256)));
+            entries.push(Entry::new(
+                format!("{name} split"),
+                format!("{samples} samples, SHA-256 {}", split.sha256),
+            ));
         }
     }
     let interruptions = told.events.iter().filter(|event| matches!(event, Event::Resumed { .. })).count();

@@ -7,16 +7,16 @@ use crate::run::{FLOAT_MODEL, time_of};
 use std::path::Path;
 use taper_formats::Checkpoint;
 use taper_graph::ChannelGroups;
-use taper_report::{
-    Block, Cell, Column, Format, LayerWidth, Row, Section, Status, Table, WidthBars,
-};
+use taper_report::{Block, Cell, Column, Format, LayerWidth, Row, Section, Status, Table, WidthBars};
 
 /// The widths of the layers before and after pruning, as a picture.
 pub(super) fn widths(path: &Path, told: &Told<'_>) -> Result<Option<Section>> {
     if !told.events.iter().any(|event| matches!(event, Event::Pruned { .. })) {
         return Ok(None);
     }
-    let load = |name: &str| Checkpoint::load(&path.join(name)).map(|checkpoint| ChannelGroups::of(&checkpoint.graph));
+    let load = |name: &str| {
+        Checkpoint::load(&path.join(name)).map(|checkpoint| ChannelGroups::of(&checkpoint.graph))
+    };
     let (before, after) = (load("iteration-00.taper")?, load(FLOAT_MODEL)?);
     let layers = before.0.iter().filter_map(|group| {
         let left = after.0.iter().find(|other| other.name == group.name)?;

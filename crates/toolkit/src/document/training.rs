@@ -19,7 +19,8 @@ pub(super) fn curves(told: &Told<'_>) -> Option<Section> {
     for (position, pair) in epochs.windows(2).enumerate() {
         let Phase::Retrain { iteration, attempt } = pair[1].0 else { continue };
         if pair[0].0 != pair[1].0 {
-            let label = if attempt > 1 { format!("{iteration}, try {attempt}") } else { iteration.to_string() };
+            let label =
+                if attempt > 1 { format!("{iteration}, try {attempt}") } else { iteration.to_string() };
             guides.push(Guide::new(position as f64 + 1.5, label));
         }
     }
@@ -98,8 +99,7 @@ pub(super) fn decisions(told: &Told<'_>) -> Option<Section> {
         ];
         let status = if iteration.accepted { Status::Plain } else { Status::RolledBack };
         for (name, Decision { value, reason, .. }) in all {
-            let cells =
-                [iteration.iteration.into(), name.into(), (*value).into(), reason.as_str().into()];
+            let cells = [iteration.iteration.into(), name.into(), (*value).into(), reason.as_str().into()];
             rows.push(Row::from(cells).status(status));
         }
     }

@@ -34,26 +34,19 @@ pub struct Measure {
 
 impl Default for Model {
     fn default() -> Self {
-        Self {
-            source: "zoo:vgg16".to_owned(),
-        }
+        Self { source: "zoo:vgg16".to_owned() }
     }
 }
 
 impl Default for Goal {
     fn default() -> Self {
-        Self {
-            max_accuracy_loss: 0.01,
-        }
+        Self { max_accuracy_loss: 0.01 }
     }
 }
 
 impl Default for Measure {
     fn default() -> Self {
-        Self {
-            repeats: 100,
-            warm_up: 10,
-        }
+        Self { repeats: 100, warm_up: 10 }
     }
 }
 
@@ -66,10 +59,7 @@ impl Model {
         if known {
             return Ok(());
         }
-        let zoo: Vec<String> = taper_zoo::NAMES
-            .iter()
-            .map(|name| format!("`zoo:{name}`"))
-            .collect();
+        let zoo: Vec<String> = taper_zoo::NAMES.iter().map(|name| format!("`zoo:{name}`")).collect();
         let expected = format!("{} or a path", zoo.join(", "));
         Err(error("model.source", &expected, format!("`{}`", self.source)))
     }
@@ -89,20 +79,12 @@ impl Goal {
 impl Measure {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match self.repeats {
-            0 => Err(error(
-                "measure.repeats",
-                "a whole number of at least 1",
-                "0".to_owned(),
-            )),
+            0 => Err(error("measure.repeats", "a whole number of at least 1", "0".to_owned())),
             _ => Ok(()),
         }
     }
 }
 
 fn error(key: &str, expected: &str, found: String) -> ConfigError {
-    ConfigError {
-        key: key.to_owned(),
-        expected: expected.to_owned(),
-        found,
-    }
+    ConfigError { key: key.to_owned(), expected: expected.to_owned(), found }
 }

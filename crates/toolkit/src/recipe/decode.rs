@@ -25,10 +25,7 @@ pub(super) fn decode<'a, T: de::Deserialize<'a>>(root: &'a Node) -> Result<T, Fa
 
 impl Fault {
     fn new(problem: Problem) -> Self {
-        Self {
-            problem,
-            origin: None,
-        }
+        Self { problem, origin: None }
     }
 
     /// The fault of a value, as seen from the table in which it stands under `part`.
@@ -61,10 +58,7 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Problem::Contradiction {
-            key: String::new(),
-            message: message.to_string(),
-        })
+        Self::new(Problem::Contradiction { key: String::new(), message: message.to_string() })
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -80,25 +74,15 @@ impl de::Error for Fault {
     }
 
     fn unknown_variant(found: &str, choices: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownChoice {
-            key: String::new(),
-            found: found.to_owned(),
-            choices,
-        })
+        Self::new(Problem::UnknownChoice { key: String::new(), found: found.to_owned(), choices })
     }
 
     fn unknown_field(field: &str, choices: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownKey {
-            key: field.to_owned(),
-            choices,
-        })
+        Self::new(Problem::UnknownKey { key: field.to_owned(), choices })
     }
 
     fn missing_field(missing: &'static str) -> Self {
-        Self::new(Problem::Missing {
-            key: String::new(),
-            missing,
-        })
+        Self::new(Problem::Missing { key: String::new(), missing })
     }
 }
 
@@ -137,14 +121,8 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             Value::Integer(value) => visitor.visit_i64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Boolean(value) => visitor.visit_bool(*value),
-            Value::Array(nodes) => visitor.visit_seq(Elements {
-                nodes: nodes.iter(),
-                index: 0,
-            }),
-            Value::Table(table) => visitor.visit_map(Entries {
-                entries: table.iter(),
-                current: None,
-            }),
+            Value::Array(nodes) => visitor.visit_seq(Elements { nodes: nodes.iter(), index: 0 }),
+            Value::Table(table) => visitor.visit_map(Entries { entries: table.iter(), current: None }),
         }
     }
 
@@ -207,9 +185,7 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
         };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(node)
-            .map(Some)
-            .map_err(|fault| fault.within(&format!("[{index}]"), &node.origin))
+        seed.deserialize(node).map(Some).map_err(|fault| fault.within(&format!("[{index}]"), &node.origin))
     }
 }
 
@@ -227,19 +203,12 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         };
         self.current = Some((key, &entry.node));
         let word: StrDeserializer<'_, Fault> = key.as_str().into_deserializer();
-        let located = |fault: Fault| Fault {
-            origin: Some(entry.key.clone()),
-            ..fault
-        };
+        let located = |fault: Fault| Fault { origin: Some(entry.key.clone()), ..fault };
         seed.deserialize(word).map(Some).map_err(located)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let (key, node) = self
-            .current
-            .take()
-            .expect("serde asks for a value only after its key");
-        seed.deserialize(node)
-            .map_err(|fault| fault.within(key, &node.origin))
+        let (key, node) = self.current.take().expect("serde asks for a value only after its key");
+        seed.deserialize(node).map_err(|fault| fault.within(key, &node.origin))
     }
 }

@@ -71,12 +71,7 @@ impl<'a> Document<'a> {
                 None => RecipeError::of_recipe(name, problem),
             }
         })?;
-        let mut document = Self {
-            name,
-            text,
-            overrides,
-            root,
-        };
+        let mut document = Self { name, text, overrides, root };
         if !overrides.is_empty() {
             let defaults = parse(defaults).expect("the default recipe is TOML: a test parses it");
             for (index, assignment) in overrides.iter().enumerate() {
@@ -90,9 +85,7 @@ impl<'a> Document<'a> {
     /// The place of `origin` for a reader.
     pub(super) fn place(&self, origin: Option<&Origin>) -> Place {
         match origin {
-            None => Place::Recipe {
-                origin: self.name.to_owned(),
-            },
+            None => Place::Recipe { origin: self.name.to_owned() },
             Some(Origin::Text(span)) => Place::in_text(self.name, self.text, span),
             Some(Origin::Override(index)) => Place::Override(self.overrides[*index].clone()),
         }
@@ -133,16 +126,9 @@ impl Node {
                 Value::Array(nodes.into_iter().map(|node| node.with_origin(origin)).collect())
             }
             Value::Table(table) => {
-                let entry = |entry: Entry| Entry {
-                    key: origin.clone(),
-                    node: entry.node.with_origin(origin),
-                };
-                Value::Table(
-                    table
-                        .into_iter()
-                        .map(|(key, value)| (key, entry(value)))
-                        .collect(),
-                )
+                let entry =
+                    |entry: Entry| Entry { key: origin.clone(), node: entry.node.with_origin(origin) };
+                Value::Table(table.into_iter().map(|(key, value)| (key, entry(value))).collect())
             }
             leaf @ (Value::String(_)
             | Value::Integer(_)
@@ -188,10 +174,7 @@ fn too_deep(text: &str) -> Option<Range<usize>> {
 fn parse(text: &str) -> Result<Node, toml::de::Error> {
     let table = DeTable::parse(text)?;
     let span = table.span();
-    Ok(Node {
-        value: table_value(table.into_inner()),
-        origin: Origin::Text(span),
-    })
+    Ok(Node { value: table_value(table.into_inner()), origin: Origin::Text(span) })
 }
 
 fn node(value: Spanned<DeValue<'_>>) -> Node {
@@ -209,22 +192,13 @@ fn node(value: Spanned<DeValue<'_>>) -> Node {
         DeValue::Array(values) => Value::Array(values.into_iter().map(node).collect()),
         DeValue::Table(table) => table_value(table),
     };
-    Node {
-        value,
-        origin: Origin::Text(span),
-    }
+    Node { value, origin: Origin::Text(span) }
 }
 
 fn table_value(table: DeTable<'_>) -> Value {
     let entry = |(key, value): (Spanned<std::borrow::Cow<'_, str>>, _)| {
         let origin = Origin::Text(key.span());
-        (
-            key.into_inner().into_owned(),
-            Entry {
-                key: origin,
-                node: node(value),
-            },
-        )
+        (key.into_inner().into_owned(), Entry { key: origin, node: node(value) })
     };
     Value::Table(table.into_iter().map(entry).collect())
 }
@@ -238,10 +212,7 @@ fn assign(root: &mut Node, assignment: &str, index: usize, defaults: &Node) -> R
     }
     let origin = Origin::Override(index);
     let value = override_value(text.trim())?.with_origin(&origin);
-    let empty = Node {
-        value: Value::Table(BTreeMap::new()),
-        origin: origin.clone(),
-    };
+    let empty = Node { value: Value::Table(BTreeMap::new()), origin: origin.clone() };
 
     let mut here = root;
     let mut default = Some(defaults);
@@ -286,10 +257,7 @@ fn override_value(text: &str) -> Result<Node, Problem> {
         Err(error) if text.starts_with(['{', '[', '"', '\'']) => {
             Err(Problem::Syntax(one_line(error.message())))
         }
-        Err(_) => Ok(Node {
-            value: Value::String(text.to_owned()),
-            origin: Origin::Text(0..0),
-        }),
+        Err(_) => Ok(Node { value: Value::String(text.to_owned()), origin: Origin::Text(0..0) }),
     }
 }
 

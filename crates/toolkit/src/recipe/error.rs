@@ -16,20 +16,12 @@ pub struct RecipeError {
 
 impl RecipeError {
     pub(super) fn new(place: Place, problem: Problem) -> Self {
-        Self {
-            place: Box::new(place),
-            problem,
-        }
+        Self { place: Box::new(place), problem }
     }
 
     /// A fault of the recipe from `origin` as a whole.
     pub(super) fn of_recipe(origin: &str, problem: Problem) -> Self {
-        Self::new(
-            Place::Recipe {
-                origin: origin.to_owned(),
-            },
-            problem,
-        )
+        Self::new(Place::Recipe { origin: origin.to_owned() }, problem)
     }
 }
 
@@ -144,9 +136,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Recipe { origin } => f.write_str(origin),
-            Self::Line {
-                origin, line, column, ..
-            } => write!(f, "{origin}:{line}:{column}"),
+            Self::Line { origin, line, column, .. } => write!(f, "{origin}:{line}:{column}"),
             Self::Override(text) => write!(f, "--set {text}"),
         }
     }
@@ -154,19 +144,12 @@ impl fmt::Display for Place {
 
 fn draw(line: usize, column: usize, width: usize, source: &str) -> String {
     const MAX_WIDTH: usize = 120;
-    let shown: String = source
-        .chars()
-        .take(MAX_WIDTH)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let shown: String =
+        source.chars().take(MAX_WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     let mark = if column < MAX_WIDTH {
-        format!(
-            "{}{}",
-            " ".repeat(column),
-            "^".repeat(width.min(MAX_WIDTH - column))
-        )
+        format!("{}{}", " ".repeat(column), "^".repeat(width.min(MAX_WIDTH - column)))
     } else {
         "… further right".to_owned()
     };

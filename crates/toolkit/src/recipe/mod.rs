@@ -93,11 +93,9 @@ impl Recipe {
         let recipe: Self = decode::decode(&document.root).map_err(|Fault { problem, origin }| {
             RecipeError::new(document.place(origin.as_ref()), problem)
         })?;
-        recipe
-            .validate()
-            .map_err(|ConfigError { key, expected, found }| {
-                RecipeError::new(document.place_of(&key), Problem::Value { key, expected, found })
-            })?;
+        recipe.validate().map_err(|ConfigError { key, expected, found }| {
+            RecipeError::new(document.place_of(&key), Problem::Value { key, expected, found })
+        })?;
         Ok(recipe)
     }
 
@@ -107,11 +105,7 @@ impl Recipe {
     /// Names the first key whose value is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let error = |key: &str, expected: &str, found: String| {
-            Err(ConfigError {
-                key: key.to_owned(),
-                expected: expected.to_owned(),
-                found,
-            })
+            Err(ConfigError { key: key.to_owned(), expected: expected.to_owned(), found })
         };
         if let Some(name) = &self.name
             && !run_dir::is_name(name)
@@ -120,11 +114,7 @@ impl Recipe {
         }
         for (key, seed) in [("seed", self.seed), ("data.seed", self.data.seed)] {
             if i64::try_from(seed).is_err() {
-                return error(
-                    key,
-                    "a whole number that TOML can hold, below 2^63",
-                    seed.to_string(),
-                );
+                return error(key, "a whole number that TOML can hold, below 2^63", seed.to_string());
             }
         }
         self.model.validate()?;
@@ -159,19 +149,10 @@ impl Recipe {
     /// What the run is about, as a stem for names: `vgg16-mnist`.
     #[must_use]
     pub fn stem(&self) -> String {
-        let model = self
-            .model
-            .source
-            .strip_prefix("zoo:")
-            .unwrap_or(&self.model.source);
+        let model = self.model.source.strip_prefix("zoo:").unwrap_or(&self.model.source);
         let word = |source: &str| {
-            let stem = Path::new(source)
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy();
-            stem.chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-                .collect::<String>()
+            let stem = Path::new(source).file_stem().unwrap_or_default().to_string_lossy();
+            stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>()
         };
         let stem = format!("{}-{}", word(model), word(&self.data.source));
         stem.trim_matches('-').to_lowercase()
@@ -184,9 +165,7 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!(
-            "expected a recipe of at most {MAX_BYTES} bytes, found more"
-        )));
+        return Err(io::Error::other(format!("expected a recipe of at most {MAX_BYTES} bytes, found more")));
     }
     Ok(text)
 }

@@ -55,19 +55,10 @@ fn a_resolved_recipe_reads_back_as_itself() {
     let recipe = parse(text).expect("sound");
     assert_eq!(recipe.prune.rule, CutRule::Fraction);
     assert_eq!(recipe.prune.laws.batch, Law::constant(32.0));
-    let gains = Gains {
-        loss: Some(-1.0),
-        ..Gains::default()
-    };
+    let gains = Gains { loss: Some(-1.0), ..Gains::default() };
     assert_eq!(recipe.prune.laws.cut.step, Step::Context { gains });
     assert_eq!(recipe.prune.laws.c_min, Recipe::default().prune.laws.c_min);
-    assert_eq!(
-        recipe.prune.schedule,
-        Schedule::Plateau {
-            patience: 4,
-            factor: 0.5
-        }
-    );
+    assert_eq!(recipe.prune.schedule, Schedule::Plateau { patience: 4, factor: 0.5 });
 }
 
 #[test]
@@ -116,19 +107,13 @@ fn errors_name_the_key_and_what_was_expected() {
         "recipe.toml:1:18: prune.laws.cut: expected the keys of the context law, `start`, `size`, `loss`, `time`, \
          `min`, `max`, found `beta`",
     );
-    check(
-        "prune.laws.cut = { start = 1 }",
-        "recipe.toml:1:18: prune.laws.cut: the key `law` is missing",
-    );
+    check("prune.laws.cut = { start = 1 }", "recipe.toml:1:18: prune.laws.cut: the key `law` is missing");
     check(
         "[zebra]",
         "recipe.toml:1:2: unknown key `zebra`, expected one of `name`, `seed`, `threads`, `model`, `data`, `train`, \
          `prune`, `goal`, `quantize`, `measure`",
     );
-    check(
-        "prune = 3",
-        "recipe.toml:1:9: prune: expected a table, found the integer 3",
-    );
+    check("prune = 3", "recipe.toml:1:9: prune: expected a table, found the integer 3");
     check(
         "train.batch = -64",
         "recipe.toml:1:15: train.batch: expected a whole number of at least 0, found the integer -64",
@@ -182,15 +167,7 @@ fn values_out_of_range_are_errors_of_their_line() {
 
 #[test]
 fn broken_toml_names_the_line() {
-    for text in [
-        "seed = ",
-        "seed = 1\nseed = 2",
-        "[train",
-        "= 3",
-        "a.b.c",
-        "\u{0}",
-        "seed = 1 \u{feff}",
-    ] {
+    for text in ["seed = ", "seed = 1\nseed = 2", "[train", "= 3", "a.b.c", "\u{0}", "seed = 1 \u{feff}"] {
         let error = parse(text).expect_err(text).to_string();
         assert!(error.starts_with("recipe.toml:"), "{error}");
         assert!(error.contains('^'), "{error}");
@@ -237,54 +214,25 @@ fn overrides_are_laid_over_the_recipe() {
     )
     .expect("sound");
     assert_eq!(recipe.prune.laws.epochs.step, Step::Linear { alpha: 2.0 });
-    assert_eq!(
-        recipe.prune.laws.batch,
-        Law {
-            max: Some(512.0),
-            ..Recipe::default().prune.laws.batch
-        }
-    );
+    assert_eq!(recipe.prune.laws.batch, Law { max: Some(512.0), ..Recipe::default().prune.laws.batch });
     assert_eq!(recipe.model.source, "zoo:vgg16-bn");
     assert_eq!(recipe.name.as_deref(), Some("mine"));
-    assert_eq!(
-        recipe.train.schedule,
-        Schedule::Step {
-            every: 1,
-            factor: 0.5
-        }
-    );
+    assert_eq!(recipe.train.schedule, Schedule::Step { every: 1, factor: 0.5 });
     assert_eq!(recipe.data.classes, ["a", "b"]);
 }
 
 #[test]
 fn errors_of_overrides_name_the_override() {
-    check_override(
-        "seed",
-        "expected KEY=VALUE with a dotted key, such as prune.laws.epochs.beta=2",
-    );
-    check_override(
-        "a..b=1",
-        "expected KEY=VALUE with a dotted key, such as prune.laws.epochs.beta=2",
-    );
-    check_override(
-        "measure.repeat=3",
-        "unknown key `measure.repeat`, did you mean `repeats`?",
-    );
+    check_override("seed", "expected KEY=VALUE with a dotted key, such as prune.laws.epochs.beta=2");
+    check_override("a..b=1", "expected KEY=VALUE with a dotted key, such as prune.laws.epochs.beta=2");
+    check_override("measure.repeat=3", "unknown key `measure.repeat`, did you mean `repeats`?");
     check_override(
         "prune.tries=few",
         "prune.tries: expected a whole number of at least 0, found the string \"few\"",
     );
-    check_override(
-        "prune.laws.cut.start=nan",
-        "prune.laws.cut.start: expected a finite number, found NaN",
-    );
-    check_override(
-        "seed.x=1",
-        "seed: expected a table in which to set `x`, found the integer 1",
-    );
-    let broken = with("", &["train.schedule={kind="])
-        .expect_err("broken TOML")
-        .to_string();
+    check_override("prune.laws.cut.start=nan", "prune.laws.cut.start: expected a finite number, found NaN");
+    check_override("seed.x=1", "seed: expected a table in which to set `x`, found the integer 1");
+    let broken = with("", &["train.schedule={kind="]).expect_err("broken TOML").to_string();
     assert!(broken.starts_with("--set train.schedule={kind=: "), "{broken}");
 }
 
@@ -293,22 +241,13 @@ fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let missing = folder.path().join("missing.toml");
     let error = Recipe::load(&missing, &[]).expect_err("missing").to_string();
-    assert!(
-        error.starts_with(&format!("{}: cannot be read: ", missing.display())),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("{}: cannot be read: ", missing.display())), "{error}");
 
-    for (name, bytes) in [
-        ("binary.toml", vec![0xff_u8, 0xfe]),
-        ("large.toml", vec![b'#'; (1 << 20) + 1]),
-    ] {
+    for (name, bytes) in [("binary.toml", vec![0xff_u8, 0xfe]), ("large.toml", vec![b'#'; (1 << 20) + 1])] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).expect("writes");
         let error = Recipe::load(&path, &[]).expect_err(name).to_string();
-        assert!(
-            error.contains(name) && error.contains("cannot be read"),
-            "{error}"
-        );
+        assert!(error.contains(name) && error.contains("cannot be read"), "{error}");
     }
 
     let path = folder.path().join("recipe.toml");
@@ -319,16 +258,8 @@ fn files_that_cannot_be_read_are_named() {
 #[test]
 fn every_key_of_the_schema_is_described() {
     fn visit(at: &str, schema: &serde_json::Value) {
-        for (key, value) in schema
-            .get("properties")
-            .and_then(|keys| keys.as_object())
-            .into_iter()
-            .flatten()
-        {
-            assert!(
-                value.get("description").is_some(),
-                "{at}.{key} has no description"
-            );
+        for (key, value) in schema.get("properties").and_then(|keys| keys.as_object()).into_iter().flatten() {
+            assert!(value.get("description").is_some(), "{at}.{key} has no description");
         }
     }
     let schema = serde_json::to_value(Recipe::json_schema()).expect("JSON");
@@ -343,8 +274,5 @@ fn every_key_of_the_schema_is_described() {
 fn a_stem_names_network_and_data() {
     let stem = |overrides: &[&str]| with("", overrides).expect("sound").stem();
     assert_eq!(stem(&[]), "vgg16-mnist");
-    assert_eq!(
-        stem(&["model.source=../nets/My Net.tflite", "data.source=/data/fashion/"]),
-        "my-net-fashion"
-    );
+    assert_eq!(stem(&["model.source=../nets/My Net.tflite", "data.source=/data/fashion/"]), "my-net-fashion");
 }

@@ -32,7 +32,8 @@ impl Run<'_> {
                 before: proposal.before,
             })?;
             let settings = self.retraining(&proposal.decisions, iteration, attempt);
-            let retrained = self.fit(data, &proposal.graph, settings, Phase::Retrain { iteration, attempt })?;
+            let retrained =
+                self.fit(data, &proposal.graph, settings, Phase::Retrain { iteration, attempt })?;
             let after = self.validate(data, &retrained)?;
             let judged = pruner.conclude(&proposal, after);
             if judged.accepted {

@@ -23,9 +23,8 @@ impl Run<'_> {
             return Ok(());
         }
         let preprocess = self.recipe.data.preprocess;
-        let mut predict = |graph: &Graph, what| {
-            Predictions::of(graph, &data.test, preprocess, what, &mut *self.observer)
-        };
+        let mut predict =
+            |graph: &Graph, what| Predictions::of(graph, &data.test, preprocess, what, &mut *self.observer);
         let labels = data.test.labels();
         let before = predict(before, "testing the network before pruning")?;
         let after = predict(after, "testing the adapted float network")?;

@@ -84,7 +84,8 @@ impl Summary {
             Event::Tested(tested) => Some(tested),
             _ => None,
         });
-        let tested = tested.ok_or_else(|| unfinished(path, "expected a finished run, found one that is not tested"))?;
+        let tested = tested
+            .ok_or_else(|| unfinished(path, "expected a finished run, found one that is not tested"))?;
         let quantized = events.iter().any(|event| matches!(event, Event::Quantized { .. }));
         let iterations = rows(path, events)?;
         let standing: Vec<&IterationRow> = iterations.iter().filter(|row| row.accepted).collect();

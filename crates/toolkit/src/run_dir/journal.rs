@@ -48,17 +48,9 @@ struct Stored<E> {
 impl Journal {
     /// Begins the journal at `path`, where there must be none.
     pub(super) fn create(path: &Path) -> Result<Self, RunDirError> {
-        let file = options()
-            .create_new(true)
-            .open(path)
-            .map_err(io_error(path, "create the journal"))?;
+        let file = options().create_new(true).open(path).map_err(io_error(path, "create the journal"))?;
         lock(&file, path)?;
-        let mut journal = Self {
-            path: path.to_owned(),
-            file,
-            length: 0,
-            next: 0,
-        };
+        let mut journal = Self { path: path.to_owned(), file, length: 0, next: 0 };
         journal.append(&Header { version: VERSION })?;
         Ok(journal)
     }
@@ -67,20 +59,13 @@ impl Journal {
     pub(super) fn open(path: &Path) -> Result<Self, RunDirError> {
         let file = options().open(path).map_err(io_error(path, "open the journal"))?;
         lock(&file, path)?;
-        let mut journal = Self {
-            path: path.to_owned(),
-            file,
-            length: 0,
-            next: 0,
-        };
+        let mut journal = Self { path: path.to_owned(), file, length: 0, next: 0 };
         let text = journal.text()?;
         let whole = whole_lines(&text);
         journal.next = parse::<serde::de::IgnoredAny>(path, whole)?.len() as u64 + 1;
         journal.length = whole.len() as u64;
         if whole.len() < text.len() {
-            journal
-                .cut_back()
-                .map_err(io_error(path, "drop the torn last line"))?;
+            journal.cut_back().map_err(io_error(path, "drop the torn last line"))?;
         }
         Ok(journal)
     }
@@ -88,11 +73,8 @@ impl Journal {
     /// Appends an event and returns once it is on the disk. An event that cannot be written whole is taken back.
     pub(super) fn append<E: Serialize>(&mut self, event: &E) -> Result<u64, RunDirError> {
         let sequence = self.next;
-        let mut line =
-            serde_json::to_vec(&Written { sequence, event }).map_err(|error| RunDirError::Event {
-                path: self.path.clone(),
-                error,
-            })?;
+        let mut line = serde_json::to_vec(&Written { sequence, event })
+            .map_err(|error| RunDirError::Event { path: self.path.clone(), error })?;
         line.push(b'\n');
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
@@ -149,10 +131,7 @@ fn read_all(mut file: &File) -> io::Result<Vec<u8>> {
 }
 
 fn whole_lines(text: &[u8]) -> &[u8] {
-    let end = text
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |newline| newline + 1);
+    let end = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     &text[..end]
 }
 
@@ -165,16 +144,9 @@ fn parse<E: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<Vec<E>, RunDir
     })?;
     let Header { version } = event(path, header, 0)?;
     if version != VERSION {
-        return Err(RunDirError::Version {
-            path: path.to_owned(),
-            expected: VERSION,
-            found: version,
-        });
+        return Err(RunDirError::Version { path: path.to_owned(), expected: VERSION, found: version });
     }
-    lines
-        .zip(1..)
-        .map(|(line, sequence)| event(path, line, sequence))
-        .collect()
+    lines.zip(1..).map(|(line, sequence)| event(path, line, sequence)).collect()
 }
 
 fn event<E: DeserializeOwned>(path: &Path, line: &[u8], sequence: usize) -> Result<E, RunDirError> {
@@ -187,10 +159,7 @@ fn event<E: DeserializeOwned>(path: &Path, line: &[u8], sequence: usize) -> Resu
     let stored: Stored<E> = serde_json::from_slice(line)
         .map_err(|error| corrupt(format!("event {sequence} as JSON"), format!("an error: {error}")))?;
     if stored.sequence != sequence as u64 {
-        return Err(corrupt(
-            format!("event {sequence}"),
-            format!("event {}", stored.sequence),
-        ));
+        return Err(corrupt(format!("event {sequence}"), format!("event {}", stored.sequence)));
     }
     Ok(stored.event)
 }

@@ -98,10 +98,7 @@ impl RunDir {
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
         let journal = Journal::open(&journal_of(path)?)?;
         remove_temporaries(path).map_err(io_error(path, "remove temporary files"))?;
-        Ok(Self {
-            path: path.to_owned(),
-            journal,
-        })
+        Ok(Self { path: path.to_owned(), journal })
     }
 
     /// The directory.
@@ -113,11 +110,7 @@ impl RunDir {
     /// The run's name, that of its directory.
     #[must_use]
     pub fn name(&self) -> String {
-        self.path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// The resolved recipe.
@@ -162,10 +155,7 @@ impl RunDir {
     fn begin(path: &Path, recipe: &str) -> Result<Self, RunDirError> {
         write_file_atomic(&path.join(RECIPE), recipe.as_bytes())?;
         let journal = Journal::create(&path.join(JOURNAL))?;
-        Ok(Self {
-            path: path.to_owned(),
-            journal,
-        })
+        Ok(Self { path: path.to_owned(), journal })
     }
 }
 
@@ -187,10 +177,7 @@ fn journal_of(path: &Path) -> Result<PathBuf, RunDirError> {
         (true, false) => format!("no {JOURNAL} in it"),
         (false, _) => "nothing".to_owned(),
     };
-    Err(RunDirError::NotARun {
-        path: path.to_owned(),
-        found,
-    })
+    Err(RunDirError::NotARun { path: path.to_owned(), found })
 }
 
 /// Removes the temporary files of writes that were interrupted.

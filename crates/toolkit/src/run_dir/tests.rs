@@ -13,10 +13,7 @@ struct Event {
 }
 
 fn event(iteration: usize) -> Event {
-    Event {
-        iteration,
-        loss: 0.1 + iteration as f64,
-    }
+    Event { iteration, loss: 0.1 + iteration as f64 }
 }
 
 fn folder() -> tempfile::TempDir {
@@ -41,16 +38,10 @@ fn a_run_is_found_as_it_was_left() {
     let path = run_of_two(&root.path().join("new/runs"));
     let mut run = RunDir::open(&path).expect("opens");
     assert_eq!(run.name(), "run");
-    assert_eq!(
-        fs::read_to_string(run.recipe_path()).expect("reads"),
-        "seed = 1\n"
-    );
+    assert_eq!(fs::read_to_string(run.recipe_path()).expect("reads"), "seed = 1\n");
     assert_eq!(run.events::<Event>().expect("reads"), [event(1), event(2)]);
     assert_eq!(run.append(&event(3)).expect("appends"), 3);
-    assert_eq!(
-        read_events::<Event>(&path).expect("reads"),
-        [event(1), event(2), event(3)]
-    );
+    assert_eq!(read_events::<Event>(&path).expect("reads"), [event(1), event(2), event(3)]);
     assert_eq!(run.checkpoint_path(7), path.join("iteration-07.taper"));
     let written = run.write("report.html", b"<html>").expect("writes");
     assert_eq!(fs::read(written).expect("reads"), b"<html>");
@@ -60,14 +51,8 @@ fn a_run_is_found_as_it_was_left() {
 fn names_are_plain_and_taken_once() {
     let root = folder();
     let create = |name| RunDir::create(root.path(), name, "").map(|run| run.name());
-    assert_eq!(
-        create(RunName::Numbered("vgg16-mnist")).expect("creates"),
-        "vgg16-mnist-001"
-    );
-    assert_eq!(
-        create(RunName::Numbered("vgg16-mnist")).expect("creates"),
-        "vgg16-mnist-002"
-    );
+    assert_eq!(create(RunName::Numbered("vgg16-mnist")).expect("creates"), "vgg16-mnist-001");
+    assert_eq!(create(RunName::Numbered("vgg16-mnist")).expect("creates"), "vgg16-mnist-002");
     create(RunName::Exact("mine")).expect("creates");
     let taken = create(RunName::Exact("mine")).expect_err("taken").to_string();
     assert_eq!(
@@ -78,10 +63,7 @@ fn names_are_plain_and_taken_once() {
         )
     );
     for name in ["", "..", ".hidden", "a/b", "a\\b", "ä", &"x".repeat(101)] {
-        assert!(
-            matches!(create(RunName::Exact(name)), Err(RunDirError::Name(_))),
-            "{name}"
-        );
+        assert!(matches!(create(RunName::Exact(name)), Err(RunDirError::Name(_))), "{name}");
     }
 }
 
@@ -91,11 +73,7 @@ fn what_an_interruption_left_unfinished_is_dropped() {
     let path = run_of_two(root.path());
     let journal = path.join(JOURNAL);
     let whole = fs::read(&journal).expect("reads");
-    let last_line = whole[..whole.len() - 1]
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .expect("lines")
-        + 1;
+    let last_line = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').expect("lines") + 1;
     for end in last_line + 1..whole.len() {
         fs::write(&journal, &whole[..end]).expect("writes");
         fs::write(path.join(".iteration-03.taper.77-0.tmp"), b"half").expect("writes");
@@ -117,20 +95,13 @@ fn a_damaged_line_is_named() {
 
     fs::write(&journal, whole.replacen("\"iteration\":1", "\"iteration:1", 1)).expect("writes");
     let error = open_error(&path);
-    assert!(
-        error.starts_with(&format!("{named} as JSON, found an error: ")),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("{named} as JSON, found an error: ")), "{error}");
 
     let lines: Vec<&str> = whole.lines().collect();
     fs::write(&journal, format!("{}\n{}\n", lines[0], lines[2])).expect("writes");
     assert_eq!(open_error(&path), format!("{named}, found event 2"));
 
-    fs::write(
-        &journal,
-        b"{\"sequence\":0,\"event\":{\"taper-run\":1}}\n\xff\xfe\n",
-    )
-    .expect("writes");
+    fs::write(&journal, b"{\"sequence\":0,\"event\":{\"taper-run\":1}}\n\xff\xfe\n").expect("writes");
     assert!(open_error(&path).starts_with(&named));
 }
 
@@ -140,16 +111,9 @@ fn what_is_no_run_of_this_version_is_refused() {
     let path = run_of_two(root.path());
     let journal = path.join(JOURNAL);
     let refused = |found: &str| {
-        assert_eq!(
-            open_error(&path),
-            format!("{}: expected a run {found}", journal.display())
-        );
+        assert_eq!(open_error(&path), format!("{}: expected a run {found}", journal.display()));
     };
-    fs::write(
-        &journal,
-        "{\"sequence\":0,\"event\":{\"taper-run\":2}}\n{\"new\":1}\n",
-    )
-    .expect("writes");
+    fs::write(&journal, "{\"sequence\":0,\"event\":{\"taper-run\":2}}\n{\"new\":1}\n").expect("writes");
     refused("of version 1, found version 2");
     fs::write(&journal, "").expect("writes");
     refused("directory, found a journal without an event");
@@ -158,10 +122,7 @@ fn what_is_no_run_of_this_version_is_refused() {
     fs::remove_file(&journal).expect("removes");
     assert_eq!(
         open_error(&path),
-        format!(
-            "{}: expected a run directory, found no journal.jsonl in it",
-            path.display()
-        )
+        format!("{}: expected a run directory, found no journal.jsonl in it", path.display())
     );
     let nowhere = root.path().join("nowhere");
     assert_eq!(
@@ -176,10 +137,7 @@ fn only_one_works_on_a_run() {
     let path = run_of_two(root.path());
     let holder = RunDir::open(&path).expect("opens");
     assert!(matches!(RunDir::open(&path), Err(RunDirError::Locked(_))));
-    assert_eq!(
-        read_events::<Event>(&path).expect("reading needs no lock").len(),
-        2
-    );
+    assert_eq!(read_events::<Event>(&path).expect("reading needs no lock").len(), 2);
     drop(holder);
     RunDir::open(&path).expect("opens again");
 }
@@ -189,13 +147,8 @@ fn an_unwritable_directory_is_named() {
     let root = folder();
     let file = root.path().join("file");
     fs::write(&file, b"").expect("writes");
-    let error = RunDir::create(&file, RunName::Exact("run"), "")
-        .expect_err("not a directory")
-        .to_string();
-    assert!(
-        error.starts_with(&format!("{}: cannot ", file.display())),
-        "{error}"
-    );
+    let error = RunDir::create(&file, RunName::Exact("run"), "").expect_err("not a directory").to_string();
+    assert!(error.starts_with(&format!("{}: cannot ", file.display())), "{error}");
 
     let closed = root.path().join("closed");
     fs::create_dir(&closed).expect("creates");
@@ -205,10 +158,7 @@ fn an_unwritable_directory_is_named() {
     match RunDir::create(&closed, RunName::Exact("run"), "") {
         Ok(_) => println!("skipped: this user may write to read-only directories"),
         Err(error) => {
-            let named = format!(
-                "{}: cannot create the run directory: ",
-                closed.join("run").display()
-            );
+            let named = format!("{}: cannot create the run directory: ", closed.join("run").display());
             assert!(error.to_string().starts_with(&named), "{error}");
         }
     }
@@ -232,10 +182,7 @@ impl TinyDisk {
 impl Drop for TinyDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(self.0.path()).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()),
-            "the small file system stays mounted"
-        );
+        assert!(unmounted.is_ok_and(|status| status.success()), "the small file system stays mounted");
     }
 }
 
@@ -249,27 +196,14 @@ fn a_full_disk_loses_nothing() {
     let mut run = RunDir::create(root, RunName::Exact("run"), "seed = 1\n").expect("creates");
     run.append(&event(1)).expect("appends");
     run.write("model.tflite", b"old").expect("writes");
-    let error = run
-        .write("model.tflite", &[7; 64 << 10])
-        .expect_err("full")
-        .to_string();
-    assert!(
-        error.contains("model.tflite") && error.contains("space"),
-        "{error}"
-    );
+    let error = run.write("model.tflite", &[7; 64 << 10]).expect_err("full").to_string();
+    assert!(error.contains("model.tflite") && error.contains("space"), "{error}");
     assert_eq!(fs::read(run.path().join("model.tflite")).expect("reads"), b"old");
 
-    let mut filler = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(root.join("filler"))
-        .expect("opens");
+    let mut filler = OpenOptions::new().create(true).append(true).open(root.join("filler")).expect("opens");
     while filler.write_all(&[0; 512]).is_ok() {}
     let error = run.append(&"x".repeat(64 << 10)).expect_err("full").to_string();
-    assert!(
-        error.contains("journal.jsonl: cannot append an event: "),
-        "{error}"
-    );
+    assert!(error.contains("journal.jsonl: cannot append an event: "), "{error}");
     let second = RunDir::create(root, RunName::Exact("second"), &"#".repeat(64 << 10)).expect_err("full");
     assert!(second.to_string().contains("recipe.toml"), "{second}");
     assert!(!root.join("second").exists());

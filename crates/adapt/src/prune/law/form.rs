@@ -102,28 +102,12 @@ impl TryFrom<LawForm> for Law {
             LawForm::Number(value) => return Ok(Self::constant(value)),
             LawForm::Table(table) => table,
         };
-        let LawTable {
-            law,
-            start,
-            alpha,
-            beta,
-            size,
-            loss,
-            time,
-            min,
-            max,
-        } = table;
+        let LawTable { law, start, alpha, beta, size, loss, time, min, max } = table;
         let (name, takes, strangers): (_, _, &[(&str, Option<f64>)]) = match law {
             LawName::Constant => (
                 "constant",
                 "`start`, `min`, `max`",
-                &[
-                    ("alpha", alpha),
-                    ("beta", beta),
-                    ("size", size),
-                    ("loss", loss),
-                    ("time", time),
-                ],
+                &[("alpha", alpha), ("beta", beta), ("size", size), ("loss", loss), ("time", time)],
             ),
             LawName::Linear => (
                 "linear",
@@ -142,41 +126,21 @@ impl TryFrom<LawForm> for Law {
             ),
         };
         if let Some((stranger, _)) = strangers.iter().find(|(_, value)| value.is_some()) {
-            return Err(format!(
-                "expected the keys of the {name} law, {takes}, found `{stranger}`"
-            ));
+            return Err(format!("expected the keys of the {name} law, {takes}, found `{stranger}`"));
         }
         let missing = |key| format!("expected the keys of the {name} law, {takes}, but `{key}` is missing");
         let step = match law {
             LawName::Constant => Step::Constant,
-            LawName::Linear => Step::Linear {
-                alpha: alpha.ok_or_else(|| missing("alpha"))?,
-            },
-            LawName::Multiplicative => Step::Multiplicative {
-                beta: beta.ok_or_else(|| missing("beta"))?,
-            },
-            LawName::Context => Step::Context {
-                gains: Gains { size, loss, time },
-            },
+            LawName::Linear => Step::Linear { alpha: alpha.ok_or_else(|| missing("alpha"))? },
+            LawName::Multiplicative => Step::Multiplicative { beta: beta.ok_or_else(|| missing("beta"))? },
+            LawName::Context => Step::Context { gains: Gains { size, loss, time } },
         };
-        Ok(Self {
-            start,
-            step,
-            min,
-            max,
-        })
+        Ok(Self { start, step, min, max })
     }
 }
 
 impl From<Law> for LawForm {
-    fn from(
-        Law {
-            start,
-            step,
-            min,
-            max,
-        }: Law,
-    ) -> Self {
+    fn from(Law { start, step, min, max }: Law) -> Self {
         let mut table = LawTable {
             law: LawName::Constant,
             start,
@@ -199,9 +163,7 @@ impl From<Law> for LawForm {
                 table.law = LawName::Multiplicative;
                 table.beta = Some(beta);
             }
-            Step::Context {
-                gains: Gains { size, loss, time },
-            } => {
+            Step::Context { gains: Gains { size, loss, time } } => {
                 table.law = LawName::Context;
                 (table.size, table.loss, table.time) = (size, loss, time);
             }

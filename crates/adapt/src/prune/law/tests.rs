@@ -4,18 +4,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn law(start: f64, step: Step, max: Option<f64>) -> Law {
-    Law {
-        start,
-        step,
-        min: None,
-        max,
-    }
+    Law { start, step, min: None, max }
 }
 
 fn context() -> Step {
-    Step::Context {
-        gains: Gains::default(),
-    }
+    Step::Context { gains: Gains::default() }
 }
 
 fn check(
@@ -35,22 +28,8 @@ fn each_law_says_what_it_set_and_why() {
     use HyperParameter::{Batch, CMin, Cut, Epochs, WeightDecay};
     let still = Changes::default();
     let double = law(256.0, Step::Multiplicative { beta: 2.0 }, Some(4096.0));
-    check(
-        &double,
-        Batch,
-        None,
-        still,
-        256.0,
-        "multiplicative: starts at 256",
-    );
-    check(
-        &double,
-        Batch,
-        Some(256.0),
-        still,
-        512.0,
-        "multiplicative: 256 × 2 = 512",
-    );
+    check(&double, Batch, None, still, 256.0, "multiplicative: starts at 256");
+    check(&double, Batch, Some(256.0), still, 512.0, "multiplicative: 256 × 2 = 512");
     check(
         &double,
         Batch,
@@ -60,38 +39,13 @@ fn each_law_says_what_it_set_and_why() {
         "multiplicative: 4096 × 2 = 8192, limited to 4096 by max",
     );
     let slow = law(1.0, Step::Multiplicative { beta: 1.3 }, None);
-    check(
-        &slow,
-        Epochs,
-        Some(1.3),
-        still,
-        2.0,
-        "multiplicative: 1.3 × 1.3 = 1.69, rounded to 2",
-    );
+    check(&slow, Epochs, Some(1.3), still, 2.0, "multiplicative: 1.3 × 1.3 = 1.69, rounded to 2");
     check(&Law::constant(5.0), CMin, Some(5.0), still, 5.0, "constant: 5");
     let down = law(3.0, Step::Linear { alpha: -2.0 }, None);
-    check(
-        &down,
-        Batch,
-        Some(2.0),
-        still,
-        1.0,
-        "linear: 2 − 2 = 0, limited to 1 by what it can be",
-    );
+    check(&down, Batch, Some(2.0), still, 1.0, "linear: 2 − 2 = 0, limited to 1 by what it can be");
     let cut = law(0.2, context(), None);
-    check(
-        &cut,
-        Cut(CutRule::Deviations),
-        Some(0.2),
-        still,
-        0.2,
-        "context: 0.2 becomes 0.2 (no change)",
-    );
-    let worse = Changes {
-        size: -0.7,
-        loss: 0.5,
-        time: -0.3,
-    };
+    check(&cut, Cut(CutRule::Deviations), Some(0.2), still, 0.2, "context: 0.2 becomes 0.2 (no change)");
+    let worse = Changes { size: -0.7, loss: 0.5, time: -0.3 };
     check(
         &cut,
         Cut(CutRule::Deviations),
@@ -100,24 +54,13 @@ fn each_law_says_what_it_set_and_why() {
         0.2 * 0.25_f64.exp(),
         "context: 0.2 becomes 0.256805 (loss +64.9 % at gain 0.5)",
     );
-    check(
-        &Law::constant(0.0),
-        WeightDecay,
-        Some(0.0),
-        worse,
-        0.0,
-        "constant: 0",
-    );
+    check(&Law::constant(0.0), WeightDecay, Some(0.0), worse, 0.0, "constant: 0");
 }
 
 #[test]
 fn context_turns_the_right_way() {
     use HyperParameter::{Batch, CMin, Cut, Epochs, LearningRate, WeightDecay};
-    let smaller_and_worse = Changes {
-        size: -0.7,
-        loss: 0.5,
-        time: 0.0,
-    };
+    let smaller_and_worse = Changes { size: -0.7, loss: 0.5, time: 0.0 };
     let law = law(0.5, context(), None);
     let next = |parameter, previous| law.next(parameter, Some(previous), &smaller_and_worse).exact;
     assert!(next(Batch, 64.0) > 64.0);
@@ -132,16 +75,8 @@ fn context_turns_the_right_way() {
 
 #[test]
 fn a_loss_of_nothing_or_of_nan_makes_no_infinite_change() {
-    let earlier = Measure {
-        parameters: 100.0,
-        loss: 0.0,
-        time: 1.0,
-    };
-    let later = Measure {
-        parameters: 50.0,
-        loss: 0.1,
-        time: f64::NAN,
-    };
+    let earlier = Measure { parameters: 100.0, loss: 0.0, time: 1.0 };
+    let later = Measure { parameters: 50.0, loss: 0.1, time: f64::NAN };
     let changes = Changes::between(&earlier, &later);
     assert_eq!(changes.size, 0.5_f64.ln());
     assert!(changes.loss.is_finite() && changes.loss > 0.0);
@@ -164,33 +99,14 @@ fn senseless_numbers_are_refused_by_key() {
         (Batch, law(1.0, Step::Multiplicative { beta: -2.0 }, None), "beta"),
         (
             Batch,
-            law(
-                1.0,
-                Step::Context {
-                    gains: Gains {
-                        time: Some(f64::NAN),
-                        ..Gains::default()
-                    },
-                },
-                None,
-            ),
+            law(1.0, Step::Context { gains: Gains { time: Some(f64::NAN), ..Gains::default() } }, None),
             "time",
         ),
         (Batch, law(1.0, Step::Constant, Some(0.0)), "max"),
-        (
-            Batch,
-            Law {
-                min: Some(8.0),
-                max: Some(4.0),
-                ..Law::constant(5.0)
-            },
-            "min",
-        ),
+        (Batch, Law { min: Some(8.0), max: Some(4.0), ..Law::constant(5.0) }, "min"),
     ];
     for (parameter, law, key) in cases {
-        let error = law
-            .validate("k", parameter)
-            .expect_err(&format!("{law:?} must be refused"));
+        let error = law.validate("k", parameter).expect_err(&format!("{law:?} must be refused"));
         assert_eq!(error.key, format!("k.{key}"), "{law:?}: {error}");
     }
 }
@@ -215,11 +131,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just(Step::Constant),
         finite.clone().prop_map(|alpha| Step::Linear { alpha }),
         prop_oneof![0.01..10.0, Just(1e308)].prop_map(|beta| Step::Multiplicative { beta }),
-        proptest::array::uniform3(proptest::option::of(finite)).prop_map(|[size, loss, time]| {
-            Step::Context {
-                gains: Gains { size, loss, time },
-            }
-        }),
+        proptest::array::uniform3(proptest::option::of(finite))
+            .prop_map(|[size, loss, time]| { Step::Context { gains: Gains { size, loss, time } } }),
     ]
 }
 

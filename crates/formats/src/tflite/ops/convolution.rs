@@ -28,23 +28,11 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, conv: &Conv2d
         (fields::PADDING, Value::I8(padding)),
         (fields::STRIDE_W, Value::I32(to_i32(conv.stride[1], "stride")?)),
         (fields::STRIDE_H, Value::I32(to_i32(conv.stride[0], "stride")?)),
-        (
-            fields::ACTIVATION,
-            Value::I8(schema::activation_type(conv.activation)),
-        ),
-        (
-            fields::DILATION_W,
-            Value::I32(to_i32(conv.dilation[1], "dilation")?),
-        ),
-        (
-            fields::DILATION_H,
-            Value::I32(to_i32(conv.dilation[0], "dilation")?),
-        ),
+        (fields::ACTIVATION, Value::I8(schema::activation_type(conv.activation))),
+        (fields::DILATION_W, Value::I32(to_i32(conv.dilation[1], "dilation")?)),
+        (fields::DILATION_H, Value::I32(to_i32(conv.dilation[0], "dilation")?)),
     ];
-    let options = Options::Fields {
-        options_type: options::CONV_2D,
-        fields,
-    };
+    let options = Options::Fields { options_type: options::CONV_2D, fields };
     emitter.with_inputs(node, builtin::CONV_2D, version, inputs, options)
 }
 
@@ -54,10 +42,7 @@ fn zero_bias<'g>(emitter: &mut Emitter<'g>, node: &'g Node) -> Result<i32> {
     let channels = weights.shape.sizes().unwrap_or_default()[0];
     let quantization = match (&x.quantization, &weights.quantization) {
         (Some(Quantization::PerTensor { scale: x, .. }), Some(Quantization::PerTensor { scale, .. })) => {
-            Some(Quantization::PerTensor {
-                scale: x * scale,
-                zero_point: 0,
-            })
+            Some(Quantization::PerTensor { scale: x * scale, zero_point: 0 })
         }
         (Some(Quantization::PerTensor { scale: x, .. }), Some(Quantization::PerAxis { scales, .. })) => {
             let scales = scales.iter().map(|scale| x * scale).collect();
@@ -100,23 +85,11 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     if channels != in_channels || Arithmetic::of_layer(x, weights, bias, y).is_none() {
         return Ok(None);
     }
-    let stride = [
-        source.pixels(&options, fields::STRIDE_H, 0)?,
-        source.pixels(&options, fields::STRIDE_W, 0)?,
-    ];
-    let dilation = [
-        source.pixels(&options, fields::DILATION_H, 1)?,
-        source.pixels(&options, fields::DILATION_W, 1)?,
-    ];
+    let stride =
+        [source.pixels(&options, fields::STRIDE_H, 0)?, source.pixels(&options, fields::STRIDE_W, 0)?];
+    let dilation =
+        [source.pixels(&options, fields::DILATION_H, 1)?, source.pixels(&options, fields::DILATION_W, 1)?];
     let scheme = options.scalar(fields::PADDING, schema::padding::SAME)?;
     let padding = padding::read(scheme, [height, width], [kernel_h, kernel_w], stride, dilation)?;
-    Ok(Some((
-        Op::Conv2d(Conv2d {
-            stride,
-            dilation,
-            padding,
-            activation,
-        }),
-        inputs,
-    )))
+    Ok(Some((Op::Conv2d(Conv2d { stride, dilation, padding, activation }), inputs)))
 }

@@ -16,17 +16,11 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, dense: &Fully
     // A bias marked as absent keeps the lowest version; leaving it out would ask for version 6.
     inputs.resize(3, -1);
     let fields = vec![
-        (
-            fields::ACTIVATION,
-            Value::I8(schema::activation_type(dense.activation)),
-        ),
+        (fields::ACTIVATION, Value::I8(schema::activation_type(dense.activation))),
         (fields::WEIGHTS_FORMAT, Value::I8(DEFAULT_FORMAT)),
         (fields::KEEP_NUM_DIMS, Value::Flag(false)),
     ];
-    let options = Options::Fields {
-        options_type: options::FULLY_CONNECTED,
-        fields,
-    };
+    let options = Options::Fields { options_type: options::FULLY_CONNECTED, fields };
     emitter.with_inputs(node, builtin::FULLY_CONNECTED, version, inputs, options)
 }
 

@@ -49,18 +49,8 @@ struct Versions {
 impl Versions {
     /// Versions that differ for int8 only, as with most operators.
     const fn new(base: i32, base_since: Runtime, int8: i32, int8_since: Runtime) -> Self {
-        let base = Version {
-            number: base,
-            since: base_since,
-        };
-        Self {
-            float: base,
-            uint8: base,
-            int8: Version {
-                number: int8,
-                since: int8_since,
-            },
-        }
+        let base = Version { number: base, since: base_since };
+        Self { float: base, uint8: base, int8: Version { number: int8, since: int8_since } }
     }
 
     fn of(&self, arithmetic: Arithmetic) -> Version {
@@ -121,14 +111,8 @@ pub(super) struct Operator<'a> {
 /// The builtin options of an operator.
 pub(super) enum Options<'a> {
     None,
-    Fields {
-        options_type: u8,
-        fields: Vec<(Field, Value)>,
-    },
-    Verbatim {
-        options_type: u8,
-        table: Table<'a>,
-    },
+    Fields { options_type: u8, fields: Vec<(Field, Value)> },
+    Verbatim { options_type: u8, table: Table<'a> },
 }
 
 /// Collects the operators of a graph, and the tensors that TFLite needs beyond the graph's own.
@@ -145,13 +129,7 @@ pub(super) struct Emitter<'g> {
 impl<'g> Emitter<'g> {
     pub(super) fn new(graph: &'g Graph) -> Self {
         let names = graph.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-        Self {
-            graph,
-            added: Vec::new(),
-            operators: Vec::new(),
-            producers: padding::producers(graph),
-            names,
-        }
+        Self { graph, added: Vec::new(), operators: Vec::new(), producers: padding::producers(graph), names }
     }
 
     /// Appends what `node` becomes.
@@ -195,10 +173,7 @@ impl<'g> Emitter<'g> {
         let (x, y) = (self.tensor(node, 0)?, self.output(node)?);
         Arithmetic::of_activations(x, y).ok_or_else(|| {
             let types = format!("{} and {}", x.dtype, y.dtype);
-            unwritable(
-                node,
-                &format!("expected f32, i8 or u8 for input and output alike, found {types}"),
-            )
+            unwritable(node, &format!("expected f32, i8 or u8 for input and output alike, found {types}"))
         })
     }
 
@@ -258,11 +233,7 @@ impl<'g> Emitter<'g> {
         options: Options<'g>,
     ) {
         self.operators.push(Operator {
-            code: Code {
-                builtin,
-                custom: None,
-                version: version.number,
-            },
+            code: Code { builtin, custom: None, version: version.number },
             since: Some(version.since),
             inputs,
             outputs,
@@ -336,11 +307,7 @@ impl<'a> Source<'a> {
     }
 
     fn tensor(&self, position: usize) -> Option<&'a Tensor> {
-        self.inputs
-            .get(position)
-            .copied()
-            .flatten()
-            .map(|id| &self.tensors[id.0])
+        self.inputs.get(position).copied().flatten().map(|id| &self.tensors[id.0])
     }
 
     /// The only output.
@@ -363,10 +330,7 @@ impl<'a> Source<'a> {
             [x, weights, bias] => vec![(*x)?, (*weights)?, (*bias)?],
             _ => return None,
         };
-        inputs[1..]
-            .iter()
-            .all(|id| self.tensors[id.0].data.is_some())
-            .then_some(inputs)
+        inputs[1..].iter().all(|id| self.tensors[id.0].data.is_some()).then_some(inputs)
     }
 
     /// The builtin options, if they are of this type.
@@ -389,18 +353,13 @@ impl<'a> Source<'a> {
     /// A count of pixels in the options: at least 1.
     fn pixels(&self, options: &Table<'_>, field: Field, default: i32) -> Result<usize> {
         let value = options.scalar::<i32>(field, default)?;
-        usize::try_from(value)
-            .ok()
-            .filter(|&pixels| pixels > 0)
-            .ok_or_else(|| {
-                let output = self
-                    .output()
-                    .map_or(String::new(), |output| format!(" of `{}`", output.name));
-                FormatError::invalid(
-                    format!("{}{output}", field.name),
-                    format!("expected at least 1, found {value}"),
-                )
-            })
+        usize::try_from(value).ok().filter(|&pixels| pixels > 0).ok_or_else(|| {
+            let output = self.output().map_or(String::new(), |output| format!(" of `{}`", output.name));
+            FormatError::invalid(
+                format!("{}{output}", field.name),
+                format!("expected at least 1, found {value}"),
+            )
+        })
     }
 }
 

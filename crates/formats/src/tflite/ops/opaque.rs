@@ -33,23 +33,15 @@ pub(in crate::tflite) fn record(opaque: &Opaque) -> Result<Record<'_>> {
     }
     let root = Table::root(&opaque.attributes, "opaque operator")?;
     match (root.table(OPERATOR_CODE)?, root.table(OPERATOR)?) {
-        (Some(code), Some(table)) => Ok(Record {
-            code: reader::operator_code(&code)?,
-            table,
-        }),
-        _ => Err(FormatError::invalid(
-            subject(),
-            "expected the tables of an operator, found none",
-        )),
+        (Some(code), Some(table)) => Ok(Record { code: reader::operator_code(&code)?, table }),
+        _ => Err(FormatError::invalid(subject(), "expected the tables of an operator, found none")),
     }
 }
 
 pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, opaque: &'g Opaque) -> Result<()> {
     let Record { code, table } = record(opaque)?;
     let inputs = match table.scalars::<i32>(fields::INPUTS)? {
-        Some(positions) => positions
-            .map(|position| input_position(node, position))
-            .collect::<Result<_>>()?,
+        Some(positions) => positions.map(|position| input_position(node, position)).collect::<Result<_>>()?,
         None => Vec::new(),
     };
     let outputs = emitter.positions(&node.outputs)?;
@@ -71,15 +63,12 @@ fn input_position(node: &Node, position: i32) -> Result<i32> {
     if position == -1 {
         return Ok(-1);
     }
-    let input = usize::try_from(position)
-        .ok()
-        .and_then(|position| node.inputs.get(position));
+    let input = usize::try_from(position).ok().and_then(|position| node.inputs.get(position));
     match input {
         Some(input) => to_i32(input.0, "tensor position"),
-        None => Err(unwritable(
-            node,
-            &format!("expected an input below {}, found {position}", node.inputs.len()),
-        )),
+        None => {
+            Err(unwritable(node, &format!("expected an input below {}, found {position}", node.inputs.len())))
+        }
     }
 }
 
@@ -106,13 +95,7 @@ pub(super) fn read(source: &Source<'_>) -> Result<(Op, Vec<TensorId>)> {
             .map_or(Options::None, |table| Options::Verbatim { options_type, table }),
         custom_options: source.table.byte_vector(fields::CUSTOM_OPTIONS)?,
     };
-    Ok((
-        Op::Opaque(Opaque {
-            code: source.name(),
-            attributes: attributes(&operator)?,
-        }),
-        inputs,
-    ))
+    Ok((Op::Opaque(Opaque { code: source.name(), attributes: attributes(&operator)? }), inputs))
 }
 
 /// The flatbuffer that an opaque operator carries.
@@ -121,26 +104,17 @@ pub(in crate::tflite) fn attributes(operator: &Operator<'_>) -> Result<Vec<u8>> 
     let mut builder = Builder::with_capacity(custom_bytes + 256, "opaque operator")?;
     let table = writer::operator(&mut builder, 0, operator)?;
     let code = writer::operator_code(&mut builder, &operator.code);
-    let root = builder.table([
-        (OPERATOR_CODE, Value::Offset(code)),
-        (OPERATOR, Value::Offset(table)),
-    ]);
+    let root = builder.table([(OPERATOR_CODE, Value::Offset(code)), (OPERATOR, Value::Offset(table))]);
     Ok(builder.finish(root, IDENTIFIER))
 }
 
 fn refuse_what_cannot_be_carried(source: &Source<'_>) -> Result<()> {
     let table = &source.table;
-    let refuse = |message: String| {
-        Err(FormatError::unsupported(
-            format!("operator {}", source.name()),
-            message,
-        ))
-    };
+    let refuse =
+        |message: String| Err(FormatError::unsupported(format!("operator {}", source.name()), message));
     let options_type = table.scalar::<u8>(fields::OPTIONS_TYPE, 0)?;
     if options_type > options::LAST || options_type == options::VAR_HANDLE {
-        return refuse(format!(
-            "builtin options of type {options_type} cannot be carried through"
-        ));
+        return refuse(format!("builtin options of type {options_type} cannot be carried through"));
     }
     if table.scalar::<u8>(fields::OPTIONS_2_TYPE, 0)? != 0 {
         return refuse("builtin options of the second kind (StableHLO) cannot be carried through".to_owned());
@@ -148,10 +122,7 @@ fn refuse_what_cannot_be_carried(source: &Source<'_>) -> Result<()> {
     if table.scalar::<u64>(fields::LARGE_CUSTOM_OPTIONS_OFFSET, 0)? > 1 {
         return refuse("custom options outside the flatbuffer cannot be carried through".to_owned());
     }
-    if table
-        .scalars::<i32>(fields::INTERMEDIATES)?
-        .is_some_and(|ids| ids.len() > 0)
-    {
+    if table.scalars::<i32>(fields::INTERMEDIATES)?.is_some_and(|ids| ids.len() > 0) {
         return refuse("intermediate tensors cannot be carried through".to_owned());
     }
     if table

@@ -31,10 +31,7 @@ pub(super) fn read(
     match scheme {
         schema::padding::SAME => Ok(Padding::same(input, kernel, stride, dilation)),
         schema::padding::VALID => Ok(Padding::default()),
-        _ => Err(FormatError::invalid(
-            "padding",
-            format!("expected SAME (0) or VALID (1), found {scheme}"),
-        )),
+        _ => Err(FormatError::invalid("padding", format!("expected SAME (0) or VALID (1), found {scheme}"))),
     }
 }
 
@@ -65,43 +62,22 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, window: Windo
 
 /// Emits a PAD and returns the tensor that it writes. TFLite pads integers with their zero point.
 fn pad<'g>(emitter: &mut Emitter<'g>, node: &'g Node, x: &Tensor, padding: Padding) -> Result<i32> {
-    let Padding {
-        top,
-        bottom,
-        left,
-        right,
-    } = padding;
+    let Padding { top, bottom, left, right } = padding;
     let margins = [[0, 0], [top, bottom], [left, right], [0, 0]];
-    let values = margins
-        .as_flattened()
-        .iter()
-        .map(|&margin| to_i32(margin, "padding"))
-        .collect::<Result<_>>()?;
+    let values =
+        margins.as_flattened().iter().map(|&margin| to_i32(margin, "padding")).collect::<Result<_>>()?;
     let paddings = emitter.add_i32(format!("{}/paddings", node.name), &[4, 2], values)?;
     let grown = |(dim, [before, after]): (&Dim, [usize; 2])| match *dim {
         Dim::Fixed(size) => Dim::Fixed(size + before + after),
         Dim::Batch(batch) => Dim::Batch(batch),
     };
     let shape = Shape::new(x.shape.dims().iter().zip(margins).map(grown).collect());
-    let padded = emitter.add(Tensor {
-        name: format!("{}/pad", node.name),
-        shape,
-        data: None,
-        ..x.clone()
-    })?;
+    let padded =
+        emitter.add(Tensor { name: format!("{}/pad", node.name), shape, data: None, ..x.clone() })?;
     let version = PAD.of(emitter.of_activations(node)?);
     let input = to_i32(node.inputs[0].0, "tensor position")?;
-    let options = Options::Fields {
-        options_type: options::PAD,
-        fields: Vec::new(),
-    };
-    emitter.operator(
-        builtin::PAD,
-        version,
-        vec![input, paddings],
-        vec![padded],
-        options,
-    );
+    let options = Options::Fields { options_type: options::PAD, fields: Vec::new() };
+    emitter.operator(builtin::PAD, version, vec![input, paddings], vec![padded], options);
     Ok(padded)
 }
 
@@ -111,12 +87,7 @@ fn pad<'g>(emitter: &mut Emitter<'g>, node: &'g Node, x: &Tensor, padding: Paddi
 pub(in crate::tflite) fn fuse(graph: &mut Graph) {
     let producers = producers(graph);
     let mut uses = vec![0usize; graph.tensors.len()];
-    for id in graph
-        .nodes
-        .iter()
-        .flat_map(|node| &node.inputs)
-        .chain(&graph.outputs)
-    {
+    for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
         uses[id.0] += 1;
     }
     let mut joined = vec![false; graph.nodes.len()];
@@ -171,11 +142,9 @@ fn zero_padding(graph: &Graph, node: &Node) -> Option<(TensorId, Padding)> {
     };
     let is_pad = opaque::record(opaque).is_ok_and(|record| record.code.builtin == builtin::PAD);
     let values: Vec<usize> = match &graph.tensor(*paddings).data {
-        Some(TensorData::I32(values)) => values
-            .iter()
-            .map(|&value| usize::try_from(value))
-            .collect::<std::result::Result<_, _>>()
-            .ok()?,
+        Some(TensorData::I32(values)) => {
+            values.iter().map(|&value| usize::try_from(value)).collect::<std::result::Result<_, _>>().ok()?
+        }
         Some(_) | None => return None,
     };
     let [0, 0, top, bottom, left, right, 0, 0] = values[..] else {
@@ -183,15 +152,7 @@ fn zero_padding(graph: &Graph, node: &Node) -> Option<(TensorId, Padding)> {
     };
     let (from, to) = (graph.tensor(*x), graph.tensor(*y));
     let same = from.dtype == to.dtype && from.quantization == to.quantization;
-    (is_pad && same).then_some((
-        *x,
-        Padding {
-            top,
-            bottom,
-            left,
-            right,
-        },
-    ))
+    (is_pad && same).then_some((*x, Padding { top, bottom, left, right }))
 }
 
 /// Whether zeros around the input of `node` are what its own padding means: always for convolution; for maxima only
@@ -200,10 +161,7 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
     match &node.op {
         Op::Conv2d(_) => true,
         Op::Pool2d(pool) => match pool.kind {
-            PoolKind::Max => node
-                .inputs
-                .first()
-                .is_some_and(|&x| never_negative(graph, producers, x)),
+            PoolKind::Max => node.inputs.first().is_some_and(|&x| never_negative(graph, producers, x)),
             PoolKind::Average => false,
         },
         Op::FullyConnected(_)
@@ -219,9 +177,7 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
 
 fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: TensorId) -> bool {
     for _ in 0..LONGEST_WALK {
-        let Tensor {
-            dtype, quantization, ..
-        } = graph.tensor(tensor);
+        let Tensor { dtype, quantization, .. } = graph.tensor(tensor);
         if let (Some(Quantization::PerTensor { zero_point, .. }), Some((least, _))) =
             (quantization, dtype.integer_range())
         {

@@ -21,31 +21,17 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, pool: &Pool2d
         PoolKind::Max => builtin::MAX_POOL_2D,
         PoolKind::Average => builtin::AVERAGE_POOL_2D,
     };
-    let window = Window {
-        kernel: pool.window,
-        stride: pool.stride,
-        dilation: [1, 1],
-        padding: pool.padding,
-    };
+    let window = Window { kernel: pool.window, stride: pool.stride, dilation: [1, 1], padding: pool.padding };
     let (x, padding) = padding::write(emitter, node, window)?;
     let fields = vec![
         (fields::PADDING, Value::I8(padding)),
         (fields::STRIDE_W, Value::I32(to_i32(pool.stride[1], "stride")?)),
         (fields::STRIDE_H, Value::I32(to_i32(pool.stride[0], "stride")?)),
-        (
-            fields::FILTER_WIDTH,
-            Value::I32(to_i32(pool.window[1], "window")?),
-        ),
-        (
-            fields::FILTER_HEIGHT,
-            Value::I32(to_i32(pool.window[0], "window")?),
-        ),
+        (fields::FILTER_WIDTH, Value::I32(to_i32(pool.window[1], "window")?)),
+        (fields::FILTER_HEIGHT, Value::I32(to_i32(pool.window[0], "window")?)),
         (fields::ACTIVATION, Value::I8(schema::activation_type(None))),
     ];
-    let options = Options::Fields {
-        options_type: options::POOL_2D,
-        fields,
-    };
+    let options = Options::Fields { options_type: options::POOL_2D, fields };
     emitter.with_inputs(node, builtin, version, vec![x], options)
 }
 
@@ -64,30 +50,16 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     if fused || !same || source.inputs.len() != 1 {
         return Ok(None);
     }
-    let kind = if source.code.builtin == builtin::MAX_POOL_2D {
-        PoolKind::Max
-    } else {
-        PoolKind::Average
-    };
+    let kind = if source.code.builtin == builtin::MAX_POOL_2D { PoolKind::Max } else { PoolKind::Average };
     let window = [
         source.pixels(&options, fields::FILTER_HEIGHT, 0)?,
         source.pixels(&options, fields::FILTER_WIDTH, 0)?,
     ];
-    let stride = [
-        source.pixels(&options, fields::STRIDE_H, 0)?,
-        source.pixels(&options, fields::STRIDE_W, 0)?,
-    ];
+    let stride =
+        [source.pixels(&options, fields::STRIDE_H, 0)?, source.pixels(&options, fields::STRIDE_W, 0)?];
     let scheme = options.scalar(fields::PADDING, schema::padding::SAME)?;
     let padding = padding::read(scheme, [height, width], window, stride, [1, 1])?;
-    Ok(Some((
-        Op::Pool2d(Pool2d {
-            kind,
-            window,
-            stride,
-            padding,
-        }),
-        inputs,
-    )))
+    Ok(Some((Op::Pool2d(Pool2d { kind, window, stride, padding }), inputs)))
 }
 
 pub(super) fn write_global<'g>(emitter: &mut Emitter<'g>, node: &'g Node, kind: PoolKind) -> Result<()> {
@@ -100,10 +72,7 @@ pub(super) fn write_global<'g>(emitter: &mut Emitter<'g>, node: &'g Node, kind: 
     let mut inputs = emitter.positions(&node.inputs)?;
     inputs.push(axes);
     let fields = vec![(reducer_options::KEEP_DIMS, Value::Flag(true))];
-    let options = Options::Fields {
-        options_type: options::REDUCER,
-        fields,
-    };
+    let options = Options::Fields { options_type: options::REDUCER, fields };
     emitter.with_inputs(node, builtin, version, inputs, options)
 }
 
@@ -117,20 +86,14 @@ pub(super) fn read_global(source: &Source<'_>) -> Reading {
     let Some(axes) = source.i32_values(1) else {
         return Ok(None);
     };
-    let mut axes: Vec<i32> = axes
-        .iter()
-        .map(|&axis| if axis < 0 { axis.saturating_add(4) } else { axis })
-        .collect();
+    let mut axes: Vec<i32> =
+        axes.iter().map(|&axis| if axis < 0 { axis.saturating_add(4) } else { axis }).collect();
     axes.sort_unstable();
     let over_image =
         axes == IMAGE_AXES && x.shape.image().is_some() && options.flag(reducer_options::KEEP_DIMS)?;
     if !over_image || Arithmetic::of_activations(x, y).is_none() {
         return Ok(None);
     }
-    let kind = if source.code.builtin == builtin::REDUCE_MAX {
-        PoolKind::Max
-    } else {
-        PoolKind::Average
-    };
+    let kind = if source.code.builtin == builtin::REDUCE_MAX { PoolKind::Max } else { PoolKind::Average };
     Ok(Some((Op::GlobalPool2d { kind }, inputs)))
 }

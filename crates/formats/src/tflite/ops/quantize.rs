@@ -18,10 +18,7 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node) -> Result<()>
             ),
         )
     })?;
-    let options = Options::Fields {
-        options_type: options::QUANTIZE,
-        fields: Vec::new(),
-    };
+    let options = Options::Fields { options_type: options::QUANTIZE, fields: Vec::new() };
     emitter.plain(node, builtin::QUANTIZE, VERSIONS.of(arithmetic), options)
 }
 

@@ -5,10 +5,7 @@ use crate::error::Result;
 use crate::tflite::schema::builtin;
 use taper_graph::{Node, Op};
 
-const VERSION: Version = Version {
-    number: 1,
-    since: [1, 5, 0],
-};
+const VERSION: Version = Version { number: 1, since: [1, 5, 0] };
 
 pub(super) fn write_flatten<'g>(emitter: &mut Emitter<'g>, node: &'g Node) -> Result<()> {
     emitter.same_quantization(node)?;

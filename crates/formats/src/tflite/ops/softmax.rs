@@ -11,10 +11,7 @@ const VERSIONS: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
 pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, softmax: &Softmax) -> Result<()> {
     let version = VERSIONS.of(emitter.of_activations(node)?);
     let fields = vec![(fields::BETA, Value::F32(softmax.beta))];
-    let options = Options::Fields {
-        options_type: options::SOFTMAX,
-        fields,
-    };
+    let options = Options::Fields { options_type: options::SOFTMAX, fields };
     emitter.plain(node, builtin::SOFTMAX, version, options)
 }
 
@@ -28,10 +25,5 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     if Arithmetic::of_activations(x, y).is_none() || source.inputs.len() != 1 {
         return Ok(None);
     }
-    Ok(Some((
-        Op::Softmax(Softmax {
-            beta: options.scalar(fields::BETA, 0.0)?,
-        }),
-        inputs,
-    )))
+    Ok(Some((Op::Softmax(Softmax { beta: options.scalar(fields::BETA, 0.0)? }), inputs)))
 }

@@ -4,10 +4,7 @@
 //! gradient of the input. Pixels that use the same taps form boxes of blocks × rows × columns; tiles run along the
 //! axis of a box that wastes least. Taps on the padding are skipped, not multiplied by zero.
 
-#![allow(
-    unsafe_code,
-    reason = "register tiles stride through activations and weights by address"
-)]
+#![allow(unsafe_code, reason = "register tiles stride through activations and weights by address")]
 
 use std::ops::Range;
 
@@ -86,19 +83,13 @@ impl Gather {
         let mut regions = Vec::new();
         for rows in &row_runs {
             for columns in &column_runs {
-                let taps = rows
-                    .taps
-                    .iter()
-                    .flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
+                let taps =
+                    rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
                 let parts = taps.map(|(row, column)| Part {
                     left: (row.kernel * geometry.kernel[1] + column.kernel) * group_inputs,
                     right: (row.source * input[1] + column.source) * LANES,
                 });
-                regions.push(Region {
-                    rows: rows.clone(),
-                    columns: columns.clone(),
-                    parts: parts.collect(),
-                });
+                regions.push(Region { rows: rows.clone(), columns: columns.clone(), parts: parts.collect() });
             }
         }
         Self {
@@ -143,31 +134,12 @@ impl Gather {
             self.blocks * channels[0] * self.input_plane(),
             "length of the gathered activation"
         );
-        assert_eq!(
-            output.len(),
-            self.blocks * channels[1] * self.output_plane(),
-            "length of the result"
-        );
-        assert_eq!(
-            weights.len(),
-            channels[1] * self.taps * self.group_inputs,
-            "length of the weights"
-        );
-        assert!(
-            bias.is_none_or(|bias| bias.len() == channels[1]),
-            "the bias needs a value per channel"
-        );
+        assert_eq!(output.len(), self.blocks * channels[1] * self.output_plane(), "length of the result");
+        assert_eq!(weights.len(), channels[1] * self.taps * self.group_inputs, "length of the weights");
+        assert!(bias.is_none_or(|bias| bias.len() == channels[1]), "the bias needs a value per channel");
         let output = DisjointMut::new(output);
         self.tasks().into_par_iter().for_each(|task| {
-            isa.dispatch(GatherTask {
-                gather: self,
-                task,
-                input,
-                weights,
-                bias,
-                activation,
-                output,
-            });
+            isa.dispatch(GatherTask { gather: self, task, input, weights, bias, activation, output });
         });
     }
 
@@ -179,10 +151,7 @@ impl Gather {
         let (band_blocks, band_rows) = if cached_rows >= self.input[0] {
             (cached_rows / self.input[0].max(1), height)
         } else {
-            (
-                1,
-                cached_rows.saturating_sub(self.halo) * height / self.input[0].max(1),
-            )
+            (1, cached_rows.saturating_sub(self.halo) * height / self.input[0].max(1))
         };
         let (band_blocks, band_rows) = (band_blocks.max(1), band_rows.max(1));
         let bands = self.groups * self.blocks.div_ceil(band_blocks) * height.div_ceil(band_rows);
@@ -190,10 +159,7 @@ impl Gather {
             1 => 1,
             threads => 4 * threads,
         };
-        let splits = wanted
-            .div_ceil(bands.max(1))
-            .min(self.group_outputs.div_ceil(8))
-            .max(1);
+        let splits = wanted.div_ceil(bands.max(1)).min(self.group_outputs.div_ceil(8)).max(1);
         let band_channels = self.group_outputs.div_ceil(splits).next_multiple_of(8);
 
         let mut tasks = Vec::new();
@@ -248,15 +214,7 @@ impl GatherTask<'_> {
 
     /// Computes `rows` channels from `channel` on of the task's part of `region`.
     fn compute_region<S: Simd>(&self, simd: S, region: &Region, channel: usize, rows: usize) {
-        let Gather {
-            groups,
-            group_inputs,
-            group_outputs,
-            input,
-            output,
-            taps,
-            ..
-        } = *self.gather;
+        let Gather { groups, group_inputs, group_outputs, input, output, taps, .. } = *self.gather;
         let [input_plane, output_plane] = [self.gather.input_plane(), self.gather.output_plane()];
         let (skipped_rows, row_count) = region.rows.clip(self.task.rows.start, self.task.rows.end);
         let axes = [
@@ -289,20 +247,12 @@ impl GatherTask<'_> {
             + axes[1].output * skipped_rows;
         let row = taps * group_inputs;
         let left = Operand {
-            start: self
-                .weights
-                .as_ptr()
-                .wrapping_add((group * group_outputs + channel) * row),
+            start: self.weights.as_ptr().wrapping_add((group * group_outputs + channel) * row),
             line: row,
             term: 1,
         };
-        let bias = self
-            .bias
-            .map(|bias| bias[group * group_outputs + channel..].as_ptr());
-        let finish = Finish::Activate {
-            bias,
-            activation: self.activation,
-        };
+        let bias = self.bias.map(|bias| bias[group * group_outputs + channel..].as_ptr());
+        let finish = Finish::Activate { bias, activation: self.activation };
 
         let most = tile::columns_for::<S>(rows);
         let [outer, middle, along] = run_along(axes, most);
@@ -323,13 +273,7 @@ impl GatherTask<'_> {
                         row: output_plane * LANES,
                         column: along.output,
                     };
-                    let sum = Sum {
-                        parts: &region.parts,
-                        depth: group_inputs,
-                        left,
-                        right,
-                        target,
-                    };
+                    let sum = Sum { parts: &region.parts, depth: group_inputs, left, right, target };
                     // SAFETY: `Gather::run` checked the slices against the shape, regions list only taps that lie
                     // on the input, and tasks own disjoint pixels and channels of the output.
                     unsafe { tile::compute::<Scalars, S>(simd, (rows, columns), &sum, finish) };

@@ -52,15 +52,10 @@ impl Conv2dGeometry {
     /// Multiply-accumulates of one forward pass over the batch, taps on the padding included:
     /// `N · C_out · C_in / groups · H_out · W_out · K_h · K_w`.
     pub fn macs(&self) -> u64 {
-        [
-            self.batch,
-            self.weights_len(),
-            self.out_height(),
-            self.out_width(),
-        ]
-        .iter()
-        .map(|&n| n as u64)
-        .product()
+        [self.batch, self.weights_len(), self.out_height(), self.out_width()]
+            .iter()
+            .map(|&n| n as u64)
+            .product()
     }
 
     /// How many weights the kernel holds: `[C_out][K_h][K_w][C_in / groups]`.
@@ -143,12 +138,7 @@ pub(super) struct Run {
 impl Run {
     /// The part of the run within `from..to`: how many coordinates come before it, and how many it has.
     pub(super) fn clip(&self, from: usize, to: usize) -> (usize, usize) {
-        let before = |bound: usize| {
-            bound
-                .saturating_sub(self.first)
-                .div_ceil(self.step)
-                .min(self.count)
-        };
+        let before = |bound: usize| bound.saturating_sub(self.first).div_ceil(self.step).min(self.count);
         (before(from), before(to) - before(from))
     }
 }
@@ -157,19 +147,8 @@ impl Axis {
     fn new(input: usize, kernel: usize, stride: usize, dilation: usize, padding: [usize; 2]) -> Self {
         let window = dilation * (kernel - 1) + 1;
         let padded = input + padding[0] + padding[1];
-        let output = if padded < window {
-            0
-        } else {
-            (padded - window) / stride + 1
-        };
-        Self {
-            input,
-            output,
-            kernel,
-            stride,
-            dilation,
-            before: padding[0],
-        }
+        let output = if padded < window { 0 } else { (padded - window) / stride + 1 };
+        Self { input, output, kernel, stride, dilation, before: padding[0] }
     }
 
     /// The taps of output coordinate `output` that lie on the input, and where.
@@ -205,13 +184,8 @@ impl Axis {
 
     /// The output coordinates for which tap `kernel` lies on the input.
     pub(super) fn outputs_of_tap(&self, kernel: usize) -> std::ops::Range<usize> {
-        let first = self
-            .before
-            .saturating_sub(kernel * self.dilation)
-            .div_ceil(self.stride);
-        let end = (self.input + self.before)
-            .saturating_sub(kernel * self.dilation)
-            .div_ceil(self.stride);
+        let first = self.before.saturating_sub(kernel * self.dilation).div_ceil(self.stride);
+        let end = (self.input + self.before).saturating_sub(kernel * self.dilation).div_ceil(self.stride);
         first.min(self.output)..end.min(self.output).max(first.min(self.output))
     }
 
@@ -232,22 +206,12 @@ fn runs(length: usize, step: usize, source_step: usize, taps: impl Fn(usize) -> 
         for coordinate in (residue..length).step_by(step) {
             let taps = taps(coordinate);
             match &mut current {
-                Some(run)
-                    if run
-                        .taps
-                        .iter()
-                        .map(|tap| tap.kernel)
-                        .eq(taps.iter().map(|tap| tap.kernel)) =>
-                {
+                Some(run) if run.taps.iter().map(|tap| tap.kernel).eq(taps.iter().map(|tap| tap.kernel)) => {
                     run.count += 1;
                 }
-                _ => all.extend(current.replace(Run {
-                    first: coordinate,
-                    step,
-                    count: 1,
-                    source_step,
-                    taps,
-                })),
+                _ => {
+                    all.extend(current.replace(Run { first: coordinate, step, count: 1, source_step, taps }))
+                }
             }
         }
         all.extend(current);

@@ -31,15 +31,7 @@ impl Conv2d {
     ///
     /// Panics if kernel, stride, dilation or groups is 0, or if `groups` does not divide both channel counts.
     pub fn new(geometry: Conv2dGeometry, isa: Isa) -> Self {
-        let Conv2dGeometry {
-            kernel,
-            stride,
-            dilation,
-            groups,
-            in_channels,
-            out_channels,
-            ..
-        } = geometry;
+        let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = geometry;
         let sizes = [kernel, stride, dilation].concat();
         assert!(
             sizes.iter().all(|&size| size > 0),
@@ -83,8 +75,7 @@ impl Conv2d {
     pub fn backward_input(&self, dy: &[Lanes], weights: &[f32], dx: &mut [Lanes], workspace: &mut Workspace) {
         let (_, transposed) = workspace.buffers(0, weights.len());
         weights::transpose(&self.geometry, weights, transposed);
-        self.backward
-            .run(self.isa, dy, transposed, None, Activation::None, dx);
+        self.backward.run(self.isa, dy, transposed, None, Activation::None, dx);
     }
 
     /// Overwrites `dw` and `dbias` with the gradients of weights and bias, given that of the output (before its

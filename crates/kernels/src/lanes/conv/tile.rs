@@ -1,9 +1,6 @@
 //! The inner loop of convolution: a register tile of up to 8 rows by 6 columns of vectors.
 
-#![allow(
-    unsafe_code,
-    reason = "register tiles stride through their operands by address"
-)]
+#![allow(unsafe_code, reason = "register tiles stride through their operands by address")]
 
 use std::marker::PhantomData;
 
@@ -68,10 +65,7 @@ pub(super) enum Finish {
     /// The target takes the bare sums.
     Sums(Store),
     /// The target is overwritten with `activation(bias + sum)`; the address is that of the first row's bias.
-    Activate {
-        bias: Option<*const f32>,
-        activation: Activation,
-    },
+    Activate { bias: Option<*const f32>, activation: Activation },
 }
 
 /// How a tile reads its left operand.
@@ -117,13 +111,7 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sum {
-            parts,
-            depth,
-            left,
-            right,
-            target,
-        } = *self.sum;
+        let Sum { parts, depth, left, right, target } = *self.sum;
         let mut sums = [[simd.zero(); COLUMNS]; ROWS];
         if let Finish::Activate { bias: Some(bias), .. } = self.finish {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -132,10 +120,8 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
             }
         }
         for part in parts {
-            let (mut lefts, mut rights) = (
-                left.start.wrapping_add(part.left),
-                right.start.wrapping_add(part.right),
-            );
+            let (mut lefts, mut rights) =
+                (left.start.wrapping_add(part.left), right.start.wrapping_add(part.right));
             for _ in 0..depth {
                 let mut columns = [simd.zero(); COLUMNS];
                 for (column, value) in columns.iter_mut().enumerate() {
@@ -216,10 +202,7 @@ pub(super) fn best_rows<S: Simd>(rows: usize, columns: usize) -> usize {
         let (vertical, horizontal) = (rows.div_ceil(tile_rows), columns.div_ceil(tile_columns));
         2 * rows * columns + vertical * columns + horizontal * rows + 4 * vertical * horizontal
     };
-    (1..=MAX_ROWS.min(S::REGISTERS - 2))
-        .rev()
-        .min_by_key(|&rows| cost(rows))
-        .unwrap_or(1)
+    (1..=MAX_ROWS.min(S::REGISTERS - 2)).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
 }
 
 /// Splits `0..length` into the fewest pieces of at most `most`, as even as can be: each piece's start and length.

@@ -8,10 +8,7 @@
 //! Each task goes over its rows of output pixels in chunks. Sums of a chunk are kept in registers, those of a span
 //! of chunks in a small buffer, and spans are added to the gradient, so long sums are added up in stages.
 
-#![allow(
-    unsafe_code,
-    reason = "register tiles stride through activations and gradients by address"
-)]
+#![allow(unsafe_code, reason = "register tiles stride through activations and gradients by address")]
 
 use std::ops::Range;
 
@@ -67,16 +64,8 @@ impl WeightGradient {
             geometry: *geometry,
             vertical,
             horizontal,
-            method: if transpose {
-                Method::TransposeInput
-            } else {
-                Method::ReduceLanes
-            },
-            splits: TASKS
-                .div_ceil(channel_tasks)
-                .min(work / TASK_WORK)
-                .min(units)
-                .max(1),
+            method: if transpose { Method::TransposeInput } else { Method::ReduceLanes },
+            splits: TASKS.div_ceil(channel_tasks).min(work / TASK_WORK).min(units).max(1),
         }
     }
 
@@ -89,11 +78,7 @@ impl WeightGradient {
         let geometry = &self.geometry;
         assert_eq!(x.len(), geometry.input_len(), "length of the input");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
-        assert_eq!(
-            dw.len(),
-            geometry.weights_len(),
-            "length of the weights' gradient"
-        );
+        assert_eq!(dw.len(), geometry.weights_len(), "length of the weights' gradient");
         if dw.is_empty() {
             return;
         }
@@ -105,11 +90,7 @@ impl WeightGradient {
             Method::ReduceLanes => 0,
             Method::TransposeInput => x.len(),
         };
-        let partial = if self.splits == 1 {
-            0
-        } else {
-            self.splits * dw.len()
-        };
+        let partial = if self.splits == 1 { 0 } else { self.splits * dw.len() };
         let (transposed, partial) = workspace.buffers(transposed, partial);
         let right = match self.method {
             Method::ReduceLanes => x,
@@ -120,11 +101,8 @@ impl WeightGradient {
         };
         let length = dw.len();
         {
-            let target = if self.splits == 1 {
-                DisjointMut::new(&mut *dw)
-            } else {
-                DisjointMut::new(&mut *partial)
-            };
+            let target =
+                if self.splits == 1 { DisjointMut::new(&mut *dw) } else { DisjointMut::new(&mut *partial) };
             let channels = geometry.group_out_channels();
             let mut tasks = Vec::new();
             for (split, (unit, count)) in tile::pieces(units, units.div_ceil(self.splits)).enumerate() {
@@ -147,12 +125,9 @@ impl WeightGradient {
         }
         if self.splits > 1 {
             let used = units.div_ceil(units.div_ceil(self.splits));
-            dw.par_iter_mut()
-                .with_min_len(1024)
-                .enumerate()
-                .for_each(|(at, dw)| {
-                    *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
-                });
+            dw.par_iter_mut().with_min_len(1024).enumerate().for_each(|(at, dw)| {
+                *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
+            });
         }
     }
 }
@@ -163,34 +138,28 @@ pub(super) fn transpose(geometry: &Conv2dGeometry, weights: &[f32], transposed: 
     let (inputs, outputs) = (geometry.group_in_channels(), geometry.group_out_channels());
     let (taps, row) = (geometry.taps(), geometry.taps() * outputs);
     let group = (inputs * row).max(1);
-    transposed
-        .par_chunks_mut(group)
-        .zip(weights.par_chunks(group))
-        .for_each(|(transposed, weights)| {
-            transposed
-                .par_chunks_mut(LANES * row)
-                .enumerate()
-                .for_each(|(n, rows)| {
-                    // Squares of 16 by 16 weights, so that whole cache lines are read and written.
-                    let height = rows.len() / row;
-                    for output in (0..outputs).step_by(LANES) {
-                        let width = LANES.min(outputs - output);
-                        for tap in 0..taps {
-                            let mut square = [[0.0; LANES]; LANES];
-                            for (at, line) in square[..width].iter_mut().enumerate() {
-                                let from = ((output + at) * taps + tap) * inputs + n * LANES;
-                                line[..height].copy_from_slice(&weights[from..from + height]);
-                            }
-                            for (at, row) in rows.chunks_exact_mut(row).enumerate() {
-                                let to = &mut row[tap * outputs + output..][..width];
-                                for (to, line) in to.iter_mut().zip(&square) {
-                                    *to = line[at];
-                                }
-                            }
+    transposed.par_chunks_mut(group).zip(weights.par_chunks(group)).for_each(|(transposed, weights)| {
+        transposed.par_chunks_mut(LANES * row).enumerate().for_each(|(n, rows)| {
+            // Squares of 16 by 16 weights, so that whole cache lines are read and written.
+            let height = rows.len() / row;
+            for output in (0..outputs).step_by(LANES) {
+                let width = LANES.min(outputs - output);
+                for tap in 0..taps {
+                    let mut square = [[0.0; LANES]; LANES];
+                    for (at, line) in square[..width].iter_mut().enumerate() {
+                        let from = ((output + at) * taps + tap) * inputs + n * LANES;
+                        line[..height].copy_from_slice(&weights[from..from + height]);
+                    }
+                    for (at, row) in rows.chunks_exact_mut(row).enumerate() {
+                        let to = &mut row[tap * outputs + output..][..width];
+                        for (to, line) in to.iter_mut().zip(&square) {
+                            *to = line[at];
                         }
                     }
-                });
+                }
+            }
         });
+    });
 }
 
 /// Overwrites `dbias` with the sum of `dy` over images and pixels, per channel.
@@ -227,21 +196,18 @@ impl WithSimd for SumPlane<'_> {
 fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lanes]) {
     let plane = geometry.in_height * geometry.in_width;
     let blocks = blocks(geometry.batch);
-    transposed
-        .par_chunks_mut(plane * LANES)
-        .enumerate()
-        .for_each(|(n, to)| {
-            let (vector, block) = (n / blocks, n % blocks);
-            let first = (block * geometry.in_channels + vector * LANES) * plane;
-            for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
-                for channel in 0..LANES {
-                    let from = &x[first + channel * plane + pixel];
-                    for (to, from) in to.iter_mut().zip(from.0) {
-                        to.0[channel] = from;
-                    }
+    transposed.par_chunks_mut(plane * LANES).enumerate().for_each(|(n, to)| {
+        let (vector, block) = (n / blocks, n % blocks);
+        let first = (block * geometry.in_channels + vector * LANES) * plane;
+        for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
+            for channel in 0..LANES {
+                let from = &x[first + channel * plane + pixel];
+                for (to, from) in to.iter_mut().zip(from.0) {
+                    to.0[channel] = from;
                 }
             }
-        });
+        }
+    });
 }
 
 /// The parts of the sums of a span: those of each chunk, by tap.
@@ -297,11 +263,7 @@ impl GradientTask<'_> {
         let mut sums = Vec::new();
         for start in self.units.clone().step_by(span) {
             let span = start..self.units.end.min(start + span);
-            let store = if start == self.units.start {
-                Store::Replace
-            } else {
-                Store::Add
-            };
+            let store = if start == self.units.start { Store::Replace } else { Store::Add };
             parts.all.clear();
             parts.ends.clear();
             for start in span.clone().step_by(chunk) {
@@ -312,12 +274,7 @@ impl GradientTask<'_> {
             }
             for (row, rows) in tile::pieces(self.channels.len(), tile_rows) {
                 for (column, columns) in tile::pieces(columns, tile::columns_for::<S>(rows)) {
-                    let tile = TileOfGradient {
-                        channel: self.channels.start + row,
-                        rows,
-                        column,
-                        columns,
-                    };
+                    let tile = TileOfGradient { channel: self.channels.start + row, rows, column, columns };
                     self.sum_tile(simd, &tile, &parts, &mut sums);
                     self.finish_tile(simd, &tile, &sums, store);
                 }
@@ -329,16 +286,8 @@ impl GradientTask<'_> {
     /// input.
     fn push_parts(&self, units: Range<usize>, tap: usize, parts: &mut Vec<Part>) {
         let geometry = &self.gradient.geometry;
-        let Axis {
-            input: in_height,
-            output: out_height,
-            ..
-        } = self.gradient.vertical;
-        let Axis {
-            input: in_width,
-            output: out_width,
-            ..
-        } = self.gradient.horizontal;
+        let Axis { input: in_height, output: out_height, .. } = self.gradient.vertical;
+        let Axis { input: in_width, output: out_width, .. } = self.gradient.horizontal;
         let [tap_row, tap_column] = [tap / geometry.kernel[1], tap % geometry.kernel[1]];
         let valid_rows = self.gradient.vertical.outputs_of_tap(tap_row);
         let valid_columns = self.gradient.horizontal.outputs_of_tap(tap_column);
@@ -359,10 +308,7 @@ impl GradientTask<'_> {
                 }
                 Method::TransposeInput => ((block * in_height + from_row) * in_width + from_column) * LANES,
             };
-            parts.push(Part {
-                left: left * LANES,
-                right: right * LANES,
-            });
+            parts.push(Part { left: left * LANES, right: right * LANES });
         }
     }
 
@@ -370,10 +316,8 @@ impl GradientTask<'_> {
     fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, parts: &Parts, sums: &mut Vec<Lanes>) {
         let geometry = &self.gradient.geometry;
         let taps = geometry.taps();
-        let (in_plane, out_plane) = (
-            geometry.in_height * geometry.in_width,
-            geometry.out_height() * geometry.out_width(),
-        );
+        let (in_plane, out_plane) =
+            (geometry.in_height * geometry.in_width, geometry.out_height() * geometry.out_width());
         let size = tile.rows * tile.columns;
         sums.resize(taps * size, Lanes::ZERO);
         let sums = DisjointMut::new(sums);
@@ -391,11 +335,7 @@ impl GradientTask<'_> {
                 column: LANES,
             };
             let finish = Finish::Sums(if n < taps { Store::Replace } else { Store::Add });
-            let run = self
-                .gradient
-                .horizontal
-                .outputs_of_tap(n % taps % geometry.kernel[1])
-                .len();
+            let run = self.gradient.horizontal.outputs_of_tap(n % taps % geometry.kernel[1]).len();
             let (dy_line, in_line) = (out_plane * LANES, in_plane * LANES);
             match self.gradient.method {
                 Method::ReduceLanes => {
@@ -405,16 +345,8 @@ impl GradientTask<'_> {
                     let sum = Sum {
                         parts,
                         depth: run,
-                        left: Operand {
-                            start: dy,
-                            line: dy_line,
-                            term: LANES,
-                        },
-                        right: Operand {
-                            start,
-                            line: in_line,
-                            term,
-                        },
+                        left: Operand { start: dy, line: dy_line, term: LANES },
+                        right: Operand { start, line: in_line, term },
                         target,
                     };
                     // SAFETY: `WeightGradient::run` checked the slices against the geometry, `parts` lists only
@@ -427,16 +359,8 @@ impl GradientTask<'_> {
                     let sum = Sum {
                         parts,
                         depth: run * LANES,
-                        left: Operand {
-                            start: dy,
-                            line: dy_line,
-                            term: 1,
-                        },
-                        right: Operand {
-                            start,
-                            line,
-                            term: LANES,
-                        },
+                        left: Operand { start: dy, line: dy_line, term: 1 },
+                        right: Operand { start, line, term: LANES },
                         target,
                     };
                     // SAFETY: as above; the transposed input has as many values as the input.
