@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use taper_adapt::prune::{Decisions, Iteration, LayerCut, PruneState};
 use taper_adapt::train::{EpochRecord, Evaluation, StepProgress};
 
@@ -37,7 +38,7 @@ pub enum Event {
         /// The attempt at it, from 1.
         attempt: usize,
         /// What the laws set, and why.
-        decisions: Decisions,
+        decisions: Box<Decisions>,
         /// What happened to each layer.
         layers: Vec<LayerCut>,
         /// The smaller network on the validation split before retraining.
@@ -46,9 +47,9 @@ pub enum Event {
     /// A retrained network was judged; if accepted, it stands in `iteration-NN.taper`.
     Judged {
         /// The iteration.
-        iteration: Iteration,
+        iteration: Box<Iteration>,
         /// Where pruning stands now.
-        state: PruneState,
+        state: Box<PruneState>,
     },
     /// Pruning has ended; its best network stands in `model.taper`.
     Pruned {
@@ -199,6 +200,9 @@ pub enum TimedNetwork {
 
 /// What a run tells while it works.
 pub trait Observer: Send {
+    /// The run in this directory begins or goes on; whatever stops it from now on, it can be resumed.
+    fn opened(&mut self, run: &Path);
+
     /// An event has been written to the journal.
     fn event(&mut self, event: &Event);
 

@@ -150,17 +150,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_laws_follow_the_source() {
-        let config = PruneConfig::default();
-        config.validate().expect("the defaults are sound");
+    fn each_hyper_parameter_follows_its_own_law() {
+        PruneConfig::default().validate().expect("the defaults are sound");
+        let law = |start, step, max| Law { start, step, min: None, max };
+        let laws = Laws {
+            batch: law(64.0, Step::Multiplicative { beta: 1.5 }, Some(256.0)),
+            epochs: law(1.0, Step::Multiplicative { beta: 1.3 }, None),
+            c_min: law(5.0, Step::Linear { alpha: -2.0 }, None),
+            cut: law(0.5, Step::Context { gains: Gains { size: Some(-1.0), ..Gains::default() } }, None),
+            learning_rate: law(1e-3, Step::Multiplicative { beta: 0.5 }, None),
+            weight_decay: Law::constant(0.25),
+        };
+        let config = PruneConfig { laws, ..PruneConfig::default() };
+        let halved = Changes { size: 0.5_f64.ln(), ..Changes::default() };
         let mut previous = None;
         let mut seen = Vec::new();
-        for _ in 0..6 {
-            let decisions = config.decide(previous.as_ref(), &Changes::default());
-            seen.push((decisions.batch.count(), decisions.epochs.count(), decisions.c_min.count()));
-            previous = Some(decisions);
+        for _ in 0..5 {
+            let next = config.decide(previous.as_ref(), &halved);
+            let Decisions { batch, epochs, c_min, cut, learning_rate, weight_decay } = &next;
+            assert_eq!(weight_decay.value, 0.25);
+            seen.push((batch.value, epochs.value, c_min.value, cut.value, learning_rate.value * 16e3));
+            previous = Some(next);
         }
-        assert_eq!(seen, [(64, 1, 5), (96, 2, 5), (144, 4, 5), (216, 8, 5), (256, 16, 5), (256, 32, 5)]);
+        let expected = [
+            (64.0, 1.0, 5.0, 0.5, 16.0),
+            (96.0, 1.0, 3.0, 1.0, 8.0),
+            (144.0, 2.0, 1.0, 2.0, 4.0),
+            (216.0, 2.0, 1.0, 4.0, 2.0),
+            (256.0, 3.0, 1.0, 8.0, 1.0),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub struct TrainConfig {
     pub momentum: f64,
     /// Learning rate at the start, above 0.
     pub learning_rate: f64,
-    /// Decoupled weight decay: each step takes this share, times the learning rate, off every weight.
+    /// Weight decay, of weights alone. With `adam`, each step takes this share, times the learning rate, off every
+    /// weight; with `sgd`, this share of the weight is added to its gradient.
     pub weight_decay: f64,
     /// How the learning rate changes over the epochs.
     pub schedule: Schedule,
@@ -70,7 +71,7 @@ pub enum Schedule {
         /// Above 0, at most 1.
         factor: f64,
     },
-    /// Half a cosine wave from the start, at the first step, to `floor` times the start, after the last
+    /// Half a cosine wave from the start, at the first step, to `floor` times the start, at the last
     /// (Loshchilov & Hutter, 2017).
     Cosine {
         /// From 0 to 1.

@@ -1,7 +1,7 @@
 //! Loss and accuracy of a network over a set of samples.
 
 use super::network::Network;
-use crate::error::Result;
+use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
 use taper_data::{Batches, Dataset, Preprocess};
 
@@ -32,6 +32,7 @@ pub(crate) fn evaluate_each(
     preprocess: Preprocess,
     mut visit: impl FnMut(&Network, usize) -> Result<()>,
 ) -> Result<Evaluation> {
+    check_data(network, dataset)?;
     let mut batches = Batches::in_order(dataset, preprocess);
     let mut images = vec![0.0; BATCH * dataset.shape().elements()];
     let mut labels = vec![0; BATCH];
@@ -42,6 +43,27 @@ pub(crate) fn evaluate_each(
         correct += result.correct;
         visit(network, count)?;
     }
-    let samples = dataset.len().max(1) as f64;
+    let samples = dataset.len() as f64;
     Ok(Evaluation { loss: loss / samples, accuracy: correct as f64 / samples })
+}
+
+/// Refuses a set that is empty, or whose images or classes are not those of the network.
+pub(super) fn check_data(network: &Network, dataset: &Dataset) -> Result<()> {
+    let mismatch = |message| Err(AdaptError::Mismatch { network: network.name().to_owned(), message });
+    let (input, image) = (network.input_shape(), dataset.shape());
+    let fits = match input.image() {
+        Some(sizes) => sizes == [image.height, image.width, image.channels],
+        None => input.elements(1) == Some(image.elements()),
+    };
+    if !fits {
+        return mismatch(format!("expected images for an input {input}, found {image}"));
+    }
+    if dataset.classes().len() > network.classes() {
+        let (expected, found) = (network.classes(), dataset.classes().len());
+        return mismatch(format!("expected at most {expected} classes, found {found}"));
+    }
+    if dataset.is_empty() {
+        return mismatch("expected samples, found none".to_owned());
+    }
+    Ok(())
 }

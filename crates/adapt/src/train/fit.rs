@@ -1,7 +1,7 @@
 //! Training a network epoch by epoch.
 
 use super::config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig};
-use super::evaluate::evaluate;
+use super::evaluate::{check_data, evaluate};
 use super::network::Network;
 use super::optimizer::{Optimizer, OptimizerSettings};
 use crate::error::{AdaptError, Result};
@@ -154,13 +154,15 @@ impl<'a> Fit<'a> {
         settings: FitSettings,
     ) -> Result<Self> {
         let network = Network::new(graph)?;
+        check_data(&network, train)?;
+        check_data(&network, validation)?;
         let optimizer = OptimizerSettings {
             kind: settings.optimizer,
             momentum: settings.momentum as f32,
             weight_decay: settings.weight_decay as f32,
             clip_norm: settings.clip_norm.map(|norm| norm as f32),
         };
-        let batch = settings.batch.min(train.len());
+        let batch = settings.batch.clamp(1, train.len());
         Ok(Self {
             optimizer: Optimizer::new(optimizer, network.parameters()),
             images: vec![0.0; batch * train.shape().elements()],
@@ -177,7 +179,7 @@ impl<'a> Fit<'a> {
     /// Trains one epoch and validates; `None` when training has ended. `report` is called after each step.
     ///
     /// # Errors
-    /// If the loss or a gradient is no longer finite.
+    /// If a loss or a gradient is no longer finite.
     pub fn epoch(&mut self, report: &mut dyn FnMut(&StepProgress)) -> Result<Option<EpochRecord>> {
         if self.ended() {
             return Ok(None);
@@ -195,11 +197,8 @@ impl<'a> Fit<'a> {
             learning_rate = self.learning_rate();
             let norm = self.optimizer.step(self.network.parameters_mut(), learning_rate as f32);
             self.progress.steps = self.optimizer.steps;
-            for (what, value) in [("the loss", result.loss), ("the gradient", norm)] {
-                if !value.is_finite() {
-                    return Err(AdaptError::Diverged { epoch, step, what: format!("{what} is {value}") });
-                }
-            }
+            check_finite("the loss", result.loss, epoch, step)?;
+            check_finite("the gradient", norm, epoch, step)?;
             samples += count;
             loss += result.loss * count as f64;
             correct += result.correct;
@@ -213,12 +212,13 @@ impl<'a> Fit<'a> {
         }
         let seconds = started.elapsed().as_secs_f64();
         let validation = evaluate(&mut self.network, self.validation, preprocess)?;
+        check_finite("the validation loss", validation.loss, epoch, step)?;
         self.progress.epochs = epoch;
         self.judge(validation.loss);
         Ok(Some(EpochRecord {
             epoch,
-            train_loss: loss / samples.max(1) as f64,
-            train_accuracy: correct as f64 / samples.max(1) as f64,
+            train_loss: loss / samples as f64,
+            train_accuracy: correct as f64 / samples as f64,
             validation_loss: validation.loss,
             validation_accuracy: validation.accuracy,
             learning_rate,
@@ -294,7 +294,7 @@ impl<'a> Fit<'a> {
 
     /// The learning rate of the step that is about to be taken.
     fn learning_rate(&self) -> f64 {
-        let steps_per_epoch = self.train.len().div_ceil(self.labels.len().max(1)).max(1);
+        let steps_per_epoch = self.train.len().div_ceil(self.labels.len());
         let scheduled = match self.settings.schedule {
             Schedule::Constant => 1.0,
             Schedule::Step { every, factor } => factor.powf((self.progress.epochs / every.max(1)) as f64),
@@ -331,4 +331,11 @@ impl<'a> Fit<'a> {
             self.best = self.network.parameters().iter().map(|parameter| parameter.value.clone()).collect();
         }
     }
+}
+
+fn check_finite(what: &str, value: f64, epoch: usize, step: usize) -> Result<()> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(AdaptError::Diverged { epoch, step, what: format!("{what} is {value}") })
 }

@@ -101,10 +101,6 @@ impl Layer {
                 Rule::Dense { kernel, weights: parameter(1)?, bias, fused: lane_activation(dense.activation) }
             }
             Op::BatchNorm(norm) => {
-                let inputs = &node.inputs[1..];
-                if (1..inputs.len()).any(|position| inputs[..position].contains(&inputs[position])) {
-                    return Err(unsupported("uses one constant in two places"));
-                }
                 let kernel = lanes::BatchNorm {
                     batch,
                     channels: map.channels,
@@ -133,6 +129,14 @@ impl Layer {
             Op::Opaque(_) => return Err(unsupported("is not understood")),
         };
         Ok(Self { rule, isa })
+    }
+
+    /// Whether it has parameters that learn.
+    pub(super) fn learns(&self) -> bool {
+        match self.rule {
+            Rule::Conv2d { .. } | Rule::Dense { .. } | Rule::BatchNorm { .. } => true,
+            Rule::Activation(_) | Rule::MaxPool(_) | Rule::AveragePool(_) | Rule::Flatten { .. } => false,
+        }
     }
 
     /// Computes `y` from `x`.
@@ -174,7 +178,8 @@ impl Layer {
         }
     }
 
-    /// Computes the gradients of the parameters and, where wanted, that of the input (`dx`) from that of the output.
+    /// Computes the gradients of the parameters and that of the input (`dx`) from that of the output. Layers that learn
+    /// may be given an empty `dx`, if nobody needs it.
     ///
     /// `dy` is used up. Padding lanes of `dy` are zero, and those of `dx` become zero.
     pub(super) fn backward(
@@ -207,6 +212,14 @@ impl Layer {
                 let scale = parameters.value(*gamma).to_vec();
                 let (dgamma, dbeta) = parameters.gradients_mut(*gamma, Some(*beta));
                 let Some(dbeta) = dbeta else { return };
+                // The kernel writes the gradient of its input even if nobody reads it.
+                let mut unread = Vec::new();
+                let dx = if dx.is_empty() {
+                    unread.resize(x.len(), Lanes::ZERO);
+                    &mut unread[..]
+                } else {
+                    dx
+                };
                 kernel.backward(x, dy, &scale, batch, dx, dgamma, dbeta, workspace);
             }
             Rule::Activation(function) => {

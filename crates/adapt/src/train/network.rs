@@ -4,7 +4,7 @@ use super::layer::{Layer, Mode};
 use super::parameter::Parameters;
 use crate::error::{AdaptError, Result};
 use std::collections::BTreeMap;
-use taper_graph::{Graph, GraphError, Op, TensorData, TensorId};
+use taper_graph::{Graph, GraphError, Op, Shape, Softmax, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{Lanes, LossSummary, Workspace, blocks, count_zeros, pack, softmax_cross_entropy};
 
@@ -45,8 +45,15 @@ impl Network {
             workspace: Workspace::new(),
             isa: Isa::best(),
         };
+        let logits = &graph.tensor(network.chain[network.chain.len() - 1]);
+        if logits.shape.channels() != Some(network.classes()) {
+            let message = format!("expected a value per class in `{}`, found {}", logits.name, logits.shape);
+            return Err(network.unsupported(message));
+        }
         // Layers are built here once so that what cannot be trained is refused before any work is done.
-        network.plan(1)?;
+        if !network.plan(1)?.iter().any(Layer::learns) {
+            return Err(network.unsupported("no layer has parameters to learn".to_owned()));
+        }
         Ok(network)
     }
 
@@ -54,6 +61,11 @@ impl Network {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.graph.name
+    }
+
+    /// The shape of the input.
+    pub(super) fn input_shape(&self) -> &Shape {
+        &self.graph.tensor(self.chain[0]).shape
     }
 
     /// The number of classes.
@@ -183,11 +195,12 @@ impl Network {
         let lens: Vec<usize> =
             (0..self.chain.len()).map(|position| count * self.features(position)).collect();
         let Some(layers) = self.plans.get_mut(&batch) else { return };
+        // Nobody needs gradients before the first layer that learns.
+        let Some(first) = layers.iter().position(Layer::learns) else { return };
         let [mut dy, mut dx] = self.gradients.each_mut();
-        for (position, layer) in layers.iter_mut().enumerate().rev() {
+        for (position, layer) in layers.iter_mut().enumerate().skip(first).rev() {
             let (x, y) = (&self.activations[position], &self.activations[position + 1]);
-            // Nobody needs the gradient of the images.
-            let wanted = if position > 0 { lens[position] } else { 0 };
+            let wanted = if position > first { lens[position] } else { 0 };
             layer.backward(
                 &x[..lens[position]],
                 &y[..lens[position + 1]],
@@ -235,8 +248,11 @@ fn unsupported(graph: &Graph, message: String) -> AdaptError {
 fn chain(graph: &Graph) -> Result<Vec<TensorId>> {
     let mut output = graph.single_output()?;
     if let Some(node) = graph.producer(output).map(|id| graph.node(id))
-        && matches!(node.op, Op::Softmax(_))
+        && let Op::Softmax(Softmax { beta }) = node.op
     {
+        if beta != 1.0 {
+            return Err(unsupported(graph, format!("expected a beta of 1 of `{}`, found {beta}", node.name)));
+        }
         output = node.inputs[0];
     }
     let input = graph.single_input()?;
@@ -260,3 +276,6 @@ fn chain(graph: &Graph) -> Result<Vec<TensorId>> {
     chain.reverse();
     Ok(chain)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,24 +39,31 @@ pub(crate) struct Parameters {
 
 impl Parameters {
     /// Copies the constants of a float network.
+    ///
+    /// # Errors
+    /// If a constant holds no floats, or is read in two places: its gradient would be a sum, which no kernel makes.
     pub(crate) fn of(graph: &Graph) -> Result<Self> {
         let mut parameters = Self { all: Vec::new(), positions: HashMap::new() };
         for node in &graph.nodes {
             for (position, &tensor) in node.inputs.iter().enumerate() {
                 let constant = graph.tensor(tensor);
-                if constant.data.is_none() || parameters.positions.contains_key(&tensor) {
+                if constant.data.is_none() {
                     continue;
                 }
-                let Some(value) = constant.f32_data() else {
-                    return Err(AdaptError::Unsupported {
-                        pass: "train",
-                        network: graph.name.clone(),
-                        message: format!(
-                            "expected `{}` to hold floats, found {}",
-                            constant.name, constant.dtype
-                        ),
-                    });
-                };
+                let unsupported =
+                    |message| AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message };
+                if parameters.positions.contains_key(&tensor) {
+                    let name = &constant.name;
+                    return Err(unsupported(format!(
+                        "expected `{name}` to be read in one place, found more"
+                    )));
+                }
+                let value = constant.f32_data().ok_or_else(|| {
+                    unsupported(format!(
+                        "expected `{}` to hold floats, found {}",
+                        constant.name, constant.dtype
+                    ))
+                })?;
                 let role = role(&node.op, position);
                 let gradient = match role {
                     Role::Weights | Role::Offset => vec![0.0; value.len()],

@@ -4,29 +4,29 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The command, ready for arguments, with a working directory of its own.
-pub fn taper(directory: &Path) -> Command {
+pub(crate) fn taper(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.current_dir(directory);
     command
 }
 
 /// Runs the command with these arguments.
-pub fn run(directory: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(directory: &Path, arguments: &[&str]) -> Output {
     taper(directory).args(arguments).output().expect("the command runs")
 }
 
 /// What the command wrote to standard output.
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// What the command wrote to standard error.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Arguments for an adaptation that takes seconds: few images, few epochs, harsh cuts.
-pub const QUICK: [&str; 17] = [
+pub(crate) const QUICK: [&str; 17] = [
     "adapt",
     "--json",
     "--set",

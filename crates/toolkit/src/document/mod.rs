@@ -43,7 +43,7 @@ pub(crate) fn of_run(name: &str, path: &Path, recipe: &Recipe, events: &[Event])
         Some(provenance(recipe, &told)?),
     ];
     Ok(Document {
-        title: format!("{} on {}, adapted", recipe.model.source, recipe.data.source),
+        title: format!("{} on {}, adapted", recipe.model.name(), recipe.data.source),
         subtitle: format!("Run {name}"),
         summary: summary(&told),
         sections: sections.into_iter().flatten().collect(),

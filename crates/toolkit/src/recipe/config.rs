@@ -51,6 +51,12 @@ impl Default for Measure {
 }
 
 impl Model {
+    /// The network's name for a reader: without `zoo:`, or the file's path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.source.strip_prefix("zoo:").unwrap_or(&self.source)
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let known = match self.source.strip_prefix("zoo:") {
             Some(name) => taper_zoo::NAMES.contains(&name),

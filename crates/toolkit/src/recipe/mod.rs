@@ -149,12 +149,11 @@ impl Recipe {
     /// What the run is about, as a stem for names: `vgg16-mnist`.
     #[must_use]
     pub fn stem(&self) -> String {
-        let model = self.model.source.strip_prefix("zoo:").unwrap_or(&self.model.source);
         let word = |source: &str| {
             let stem = Path::new(source).file_stem().unwrap_or_default().to_string_lossy();
             stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>()
         };
-        let stem = format!("{}-{}", word(model), word(&self.data.source));
+        let stem = format!("{}-{}", word(self.model.name()), word(&self.data.source));
         stem.trim_matches('-').to_lowercase()
     }
 }

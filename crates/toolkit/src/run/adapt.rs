@@ -27,7 +27,7 @@ impl Run<'_> {
             self.note(Event::Proposed {
                 iteration,
                 attempt,
-                decisions: proposal.decisions.clone(),
+                decisions: Box::new(proposal.decisions.clone()),
                 layers: proposal.layers.clone(),
                 before: proposal.before,
             })?;
@@ -40,7 +40,10 @@ impl Run<'_> {
                 self.keep_checkpoint(iteration, &retrained)?;
                 graph = retrained;
             }
-            self.note(Event::Judged { iteration: judged, state: pruner.state().clone() })?;
+            self.note(Event::Judged {
+                iteration: Box::new(judged),
+                state: Box::new(pruner.state().clone()),
+            })?;
             self.forget_progress()?;
         }
         if !self.events.iter().any(|event| matches!(event, Event::Pruned { .. })) {
@@ -70,7 +73,7 @@ impl Run<'_> {
     /// Where pruning stood when the run was interrupted.
     fn pruned_so_far(&self) -> Option<PruneState> {
         self.events.iter().rev().find_map(|event| match event {
-            Event::Judged { state, .. } => Some(state.clone()),
+            Event::Judged { state, .. } => Some((**state).clone()),
             _ => None,
         })
     }

@@ -49,16 +49,18 @@ pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Obser
     let source = crate::source::load(&recipe, &data.train)?;
     let stem = recipe.stem();
     let name = recipe.name.as_deref().map_or(RunName::Numbered(&stem), RunName::Exact);
-    let dir = RunDir::create(root, name, &recipe.to_toml()?)?;
-    let started = Started {
+    let threads = thread_pool(recipe.threads)?;
+    let started = Event::Started(Started {
         taper: env!("CARGO_PKG_VERSION").to_owned(),
         scope,
         machine: Machine::this(),
         data: summary_of(&recipe.data.source, &data),
-    };
-    let mut run = Run { dir, recipe, scope, events: Vec::new(), observer };
-    run.note(Event::Started(started))?;
-    run.work(&data, source)
+    });
+    let dir = RunDir::create(root, name, &recipe.to_toml()?, &started)?;
+    observer.opened(dir.path());
+    observer.event(&started);
+    let mut run = Run { dir, recipe, scope, events: vec![started], observer };
+    threads.install(|| run.work(&data, source))
 }
 
 /// Takes up the run in the directory `path` where it was interrupted; a finished run only tells its summary again.
@@ -84,8 +86,10 @@ pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Summary> {
         return Err(unfinished(path, &format!("the data in `{}` changed since the run began", now.source)));
     }
     let source = crate::source::load(&run.recipe, &data.train)?;
+    let threads = thread_pool(run.recipe.threads)?;
+    run.observer.opened(run.dir.path());
     run.note(Event::Resumed { taper: env!("CARGO_PKG_VERSION").to_owned() })?;
-    run.work(&data, source)
+    threads.install(|| run.work(&data, source))
 }
 
 /// Writes the report of the run in the directory `path` anew from its journal, and returns the page's path.
@@ -160,6 +164,12 @@ fn write_report(dir: &RunDir, recipe: &Recipe, events: &[Event]) -> Result<PathB
     }
     dir.write("report.json", format!("{:#}\n", json!(document)).as_bytes())?;
     Ok(dir.write(REPORT, taper_report::html(&document).as_bytes())?)
+}
+
+/// The threads that a run computes on; 0 asks for as many as the machine has.
+fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|error| ToolkitError::Threads { threads, message: error.to_string() })
 }
 
 fn summary_of(source: &str, data: &Splits) -> DataSummary {

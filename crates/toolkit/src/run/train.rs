@@ -71,11 +71,12 @@ impl Run<'_> {
             let observer = &mut self.observer;
             let mut report = |step: &_| observer.progress(&Progress::Training { phase, step: *step });
             let Some(record) = fit.epoch(&mut report)? else { break };
+            // The journal comes first: an interruption in between tells an epoch twice, never not at all.
+            self.note(Event::Epoch { phase, record })?;
             if kept.elapsed() >= KEEP_EVERY {
                 self.keep_progress(phase, &fit.state())?;
                 kept = Instant::now();
             }
-            self.note(Event::Epoch { phase, record })?;
         }
         Ok(fit.finish())
     }

@@ -46,18 +46,19 @@ struct Stored<E> {
 }
 
 impl Journal {
-    /// Begins the journal at `path`, where there must be none.
-    pub(super) fn create(path: &Path) -> Result<Self, RunDirError> {
-        let file = options().create_new(true).open(path).map_err(io_error(path, "create the journal"))?;
-        lock(&file, path)?;
-        let mut journal = Self { path: path.to_owned(), file, length: 0, next: 0 };
-        journal.append(&Header { version: VERSION })?;
-        Ok(journal)
+    /// Begins the journal at `path` with its first event: a journal that is there is never without one.
+    pub(super) fn create<E: Serialize>(path: &Path, first: &E) -> Result<Self, RunDirError> {
+        let mut lines = line(path, 0, &Header { version: VERSION })?;
+        lines.extend(line(path, 1, first)?);
+        write_file_atomic(path, &lines)?;
+        Self::open(path)
     }
 
     /// Opens the journal at `path`, checks every line and drops a torn tail.
     pub(super) fn open(path: &Path) -> Result<Self, RunDirError> {
-        let file = options().open(path).map_err(io_error(path, "open the journal"))?;
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).append(true).open(path).map_err(io_error(path, "open the journal"))?;
         lock(&file, path)?;
         let mut journal = Self { path: path.to_owned(), file, length: 0, next: 0 };
         let text = journal.text()?;
@@ -73,9 +74,7 @@ impl Journal {
     /// Appends an event and returns once it is on the disk. An event that cannot be written whole is taken back.
     pub(super) fn append<E: Serialize>(&mut self, event: &E) -> Result<u64, RunDirError> {
         let sequence = self.next;
-        let mut line = serde_json::to_vec(&Written { sequence, event })
-            .map_err(|error| RunDirError::Event { path: self.path.clone(), error })?;
-        line.push(b'\n');
+        let line = line(&self.path, sequence, event)?;
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // Should this fail as well, the next opening drops the torn line.
@@ -110,10 +109,12 @@ pub(super) fn read<E: DeserializeOwned>(path: &Path) -> Result<Vec<E>, RunDirErr
     parse(path, whole_lines(&text))
 }
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true);
-    options
+/// An event as it stands in the journal at `path`.
+fn line<E: Serialize>(path: &Path, sequence: u64, event: &E) -> Result<Vec<u8>, RunDirError> {
+    let mut line = serde_json::to_vec(&Written { sequence, event })
+        .map_err(|error| RunDirError::Event { path: path.to_owned(), error })?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), RunDirError> {

@@ -56,11 +56,16 @@ pub fn read_events<E: DeserializeOwned>(path: &Path) -> Result<Vec<E>, RunDirErr
 
 impl RunDir {
     /// Makes a directory in `root`, which is made as well if need be, and begins a run with the text of its resolved
-    /// recipe.
+    /// recipe and its first event.
     ///
     /// # Errors
     /// If the name is not a plain name, is taken, or the file system refuses.
-    pub fn create(root: &Path, name: RunName<'_>, recipe: &str) -> Result<Self, RunDirError> {
+    pub fn create<E: Serialize>(
+        root: &Path,
+        name: RunName<'_>,
+        recipe: &str,
+        first: &E,
+    ) -> Result<Self, RunDirError> {
         let (RunName::Exact(given) | RunName::Numbered(given)) = name;
         if !is_name(given) {
             return Err(RunDirError::Name(given.to_owned()));
@@ -85,7 +90,7 @@ impl RunDir {
                 }
             }
         };
-        Self::begin(&path, recipe).inspect_err(|_| {
+        Self::begin(&path, recipe, first).inspect_err(|_| {
             // A run that never began must not take its name. The first error is the one to report.
             let _ = fs::remove_dir_all(&path);
         })
@@ -152,9 +157,9 @@ impl RunDir {
     }
 
     /// The journal comes last: a directory that has one has its recipe too.
-    fn begin(path: &Path, recipe: &str) -> Result<Self, RunDirError> {
+    fn begin<E: Serialize>(path: &Path, recipe: &str, first: &E) -> Result<Self, RunDirError> {
         write_file_atomic(&path.join(RECIPE), recipe.as_bytes())?;
-        let journal = Journal::create(&path.join(JOURNAL))?;
+        let journal = Journal::create(&path.join(JOURNAL), first)?;
         Ok(Self { path: path.to_owned(), journal })
     }
 }

@@ -22,8 +22,7 @@ fn folder() -> tempfile::TempDir {
 
 /// A run with two events.
 fn run_of_two(root: &Path) -> PathBuf {
-    let mut run = RunDir::create(root, RunName::Exact("run"), "seed = 1\n").expect("creates");
-    assert_eq!(run.append(&event(1)).expect("appends"), 1);
+    let mut run = RunDir::create(root, RunName::Exact("run"), "seed = 1\n", &event(1)).expect("creates");
     assert_eq!(run.append(&event(2)).expect("appends"), 2);
     run.path().to_owned()
 }
@@ -50,7 +49,7 @@ fn a_run_is_found_as_it_was_left() {
 #[test]
 fn names_are_plain_and_taken_once() {
     let root = folder();
-    let create = |name| RunDir::create(root.path(), name, "").map(|run| run.name());
+    let create = |name| RunDir::create(root.path(), name, "", &event(1)).map(|run| run.name());
     assert_eq!(create(RunName::Numbered("vgg16-mnist")).expect("creates"), "vgg16-mnist-001");
     assert_eq!(create(RunName::Numbered("vgg16-mnist")).expect("creates"), "vgg16-mnist-002");
     create(RunName::Exact("mine")).expect("creates");

@@ -1,0 +1,11 @@
+//! The adaptations from outside, on small networks and small sets.
+
+mod apoz;
+mod data;
+mod fit;
+mod fold;
+mod integers;
+mod pruner;
+mod refusals;
+mod removal;
+mod schedule;
