@@ -6,33 +6,10 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
 
-use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use taper_kernels::cpu::{Isa, LANES, Simd, WithSimd};
+use taper_kernels::cpu::{Isa, LANES, fma_peak};
 use taper_kernels::lanes::{Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace};
-
-/// Chains of multiply-adds that nothing but the arithmetic units can hold up; returns how many run side by side.
-struct Peak {
-    rounds: usize,
-}
-
-impl WithSimd for Peak {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> usize {
-        let mut sums = [simd.zero(); 12];
-        let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
-        for _ in 0..self.rounds {
-            for sum in sums.iter_mut().take(S::REGISTERS - 2) {
-                *sum = simd.mul_add(*sum, a, b);
-            }
-        }
-        black_box(sums.map(|sum| simd.sum(sum)));
-        sums.len().min(S::REGISTERS - 2)
-    }
-}
 
 /// The least of the times of several calls, in seconds.
 fn least_time(mut f: impl FnMut()) -> f64 {
@@ -70,12 +47,7 @@ fn main() {
     let isa = Isa::available().into_iter().find(|isa| isa.name().contains(&filter)).unwrap_or(Isa::best());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let rounds = 2_000_000;
-        let chains = isa.dispatch(Peak { rounds: 1 });
-        let time = least_time(|| {
-            rayon::broadcast(|_| black_box(isa.dispatch(Peak { rounds })));
-        });
-        let peak = (threads * rounds * chains * LANES * 2) as f64 / time / 1e9;
+        let peak = fma_peak(isa, Duration::from_millis(500)) / 1e9;
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
         println!("{:>16} {:>6} {:>8} {:>8} {:>8}   ms", "layer", "batch", "forward", "dw", "dx");
         for batch in [64, 256] {

@@ -15,6 +15,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod peak;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -23,6 +24,7 @@ use std::fmt;
 
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+pub use peak::fma_peak;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2Fma, Avx512};

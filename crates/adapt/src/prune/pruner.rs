@@ -142,7 +142,7 @@ impl Pruner {
         let (removals, layers) = self.cut(&scores, &decisions)?;
         if removals.is_empty() {
             self.state.ended = Some(format!(
-                "no channel passes the cut of {} with at least {} channels in each layer",
+                "no channel passes the cut of {} with a c_min of {}",
                 decisions.cut.value, decisions.c_min.value
             ));
             return Ok(None);

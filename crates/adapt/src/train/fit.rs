@@ -280,6 +280,10 @@ impl<'a> Fit<'a> {
                 best.push(take(format!("best/{name}"), len)?);
             }
         }
+        // What is left over is of more layers or of another optimizer, whose moments mean something else.
+        if let Some(name) = state.tensors.keys().next() {
+            return Err(AdaptError::State { network, message: format!("`{name}` has no place in it") });
+        }
         self.best = best;
         self.optimizer.steps = state.progress.steps;
         self.progress = state.progress;

@@ -33,9 +33,10 @@ pub(crate) fn halves(seed: u64, count: usize) -> Dataset {
     Dataset::new(shape([8, 8, 1]), vec!["upper".to_owned(), "lower".to_owned()], images, labels)
 }
 
-/// An untrained VGG for [`halves`], with random weights.
-pub(crate) fn vgg(normalisation: Normalisation) -> Graph {
-    let vgg = Vgg { name: "vgg".to_owned(), blocks: vec![vec![4, 4], vec![8]], normalisation };
+/// An untrained VGG for [`halves`], with three convolutions, the last with `width` channels, the others with half as many.
+pub(crate) fn vgg(width: usize, normalisation: Normalisation) -> Graph {
+    let blocks = vec![vec![width / 2; 2], vec![width]];
+    let vgg = Vgg { name: "vgg".to_owned(), blocks, normalisation };
     let mut graph = vgg.build(Task { input: [8, 8, 1], classes: 2 }).expect("the images are not empty");
     taper_adapt::train::initialize(&mut graph, 1);
     graph

@@ -53,7 +53,7 @@ fn interrupted_between_any_epochs_it_gives_the_same_bytes() {
     let data = [&seen, &unseen];
     for optimizer in OPTIMIZERS {
         for normalisation in NORMALISATIONS {
-            let graph = vgg(normalisation);
+            let graph = vgg(8, normalisation);
             let settings = settings(optimizer);
             let plateau = Schedule::Plateau { patience: 1, factor: 0.5 };
             let patient = EarlyStopping { patience: 2, min_delta: 0.05 };
@@ -97,7 +97,7 @@ fn the_number_of_threads_changes_nothing() {
     for normalisation in NORMALISATIONS {
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            pool.install(|| train(&vgg(normalisation), [&seen, &unseen], &settings(OptimizerKind::Adam)))
+            pool.install(|| train(&vgg(8, normalisation), [&seen, &unseen], &settings(OptimizerKind::Adam)))
         };
         let expected = run(1);
         assert!(run(2) == expected, "2 threads");
@@ -108,20 +108,27 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn a_state_of_another_network_is_refused_by_name() {
     let data = halves(1, 20);
-    let plain = prepare(&vgg(Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
+    let plain = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
     let check = |change: &dyn Fn(&mut FitState), culprit: &str| {
         let mut state = plain.state();
         change(&mut state);
-        let mut fit = prepare(&vgg(Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
+        let mut fit = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
         let message = fit.restore(state).expect_err(culprit).to_string();
         assert!(message.contains(culprit), "{message}");
     };
+    let mut sgd = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings(OptimizerKind::Sgd));
+    let message = sgd.restore(plain.state()).expect_err("of Adam").to_string();
+    assert!(message.contains("`moment1/block1_conv1/bias` has no place in it"), "{message}");
     let value = "value/block1_conv1/weights";
     check(&|state| drop(state.tensors.remove(value)), &format!("`{value}` is missing"));
     check(&|state| state.tensors.entry(value.to_owned()).or_default().push(0.0), "of 36 values, found 37");
     check(
         &|state| state.tensors.retain(|name, _| !name.starts_with("moment1")),
         "moment1/block1_conv1/weights",
+    );
+    check(
+        &|state| drop(state.tensors.insert("value/more".to_owned(), vec![])),
+        "`value/more` has no place in it",
     );
     check(&|state| state.progress.best_loss = Some(1.0), "best/block1_conv1/weights");
 }
@@ -131,7 +138,7 @@ fn it_learns_what_is_easy() {
     let (seen, unseen) = (halves(1, 64), halves(2, 64));
     for optimizer in OPTIMIZERS {
         for normalisation in NORMALISATIONS {
-            let (records, _) = train(&vgg(normalisation), [&seen, &unseen], &settings(optimizer));
+            let (records, _) = train(&vgg(8, normalisation), [&seen, &unseen], &settings(optimizer));
             let last = records.last().expect("there are epochs");
             assert!(last.validation_accuracy >= 0.95, "{optimizer:?}, {normalisation:?}: {last:?}");
             assert!(last.train_loss < records[0].train_loss, "{optimizer:?}, {normalisation:?}: {last:?}");
@@ -142,7 +149,7 @@ fn it_learns_what_is_easy() {
 #[test]
 fn a_batch_larger_than_the_set_is_the_set() {
     let data = halves(1, 20);
-    let graph = vgg(Normalisation::Batch);
+    let graph = vgg(8, Normalisation::Batch);
     let run =
         |batch| train(&graph, [&data; 2], &FitSettings { batch, epochs: 2, ..settings(OptimizerKind::Sgd) });
     assert!(run(1000) == run(20));
@@ -151,7 +158,7 @@ fn a_batch_larger_than_the_set_is_the_set() {
 #[test]
 fn progress_counts_samples_to_the_last() {
     let data = halves(1, 40);
-    let mut fit = prepare(&vgg(Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
+    let mut fit = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings(OptimizerKind::Adam));
     let mut seen = Vec::new();
     fit.epoch(&mut |step| seen.push((step.epoch, step.epochs, step.samples, step.samples_in_all)))
         .expect("the numbers stay finite");
@@ -162,7 +169,7 @@ fn progress_counts_samples_to_the_last() {
 fn weight_decay_shrinks_weights_alone() {
     let data = halves(1, 20);
     for optimizer in OPTIMIZERS {
-        let graph = vgg(Normalisation::Batch);
+        let graph = vgg(8, Normalisation::Batch);
         let step = |weight_decay| {
             let settings = FitSettings { epochs: 1, batch: 20, weight_decay, ..settings(optimizer) };
             train(&graph, [&data; 2], &settings).1
@@ -197,7 +204,7 @@ fn a_training_that_leaves_the_floats_names_epoch_and_step() {
                 epochs: 50,
                 ..settings(optimizer)
             };
-            let mut fit = prepare(&vgg(Normalisation::None), [&data; 2], &settings);
+            let mut fit = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings);
             let error = loop {
                 match fit.epoch(&mut |_| {}) {
                     Ok(Some(record)) => assert!(record.validation_loss.is_finite(), "{record:?}"),

@@ -1,1 +1,121 @@
-//! x
+//! What cannot be adapted is refused by name before any work is done.
+
+use crate::data::{PREPROCESS, noise, tensor};
+use taper_adapt::quantize::{QuantizeConfig, calibrate, quantize};
+use taper_adapt::train::{Fit, FitSettings, Network, TrainConfig, evaluate};
+use taper_data::{AugmentConfig, Dataset};
+use taper_graph::{
+    Activation, DType, FullyConnected, Graph, Node, NodeId, Op, Opaque, PoolKind, Softmax, Tensor, TensorId,
+};
+use taper_testing::chain::{Chain, same};
+use taper_testing::graphs::{self, Numbers};
+
+fn begin() -> Chain {
+    Chain::new(1, &[4, 4, 2]).conv_relu(3)
+}
+
+fn classifier() -> Graph {
+    begin().flatten().dense(2, None).softmax().finish()
+}
+
+/// The convolution's output goes through an operator that is not understood.
+fn opaque() -> Graph {
+    let mut graph = classifier();
+    let read = graph.node(NodeId(1)).inputs[0];
+    let tensor = Tensor { name: "mystery".to_owned(), ..graph.tensor(read).clone() };
+    graph.tensors.push(tensor);
+    let written = TensorId(graph.tensors.len() - 1);
+    let op = Op::Opaque(Opaque { code: "MAGIC".to_owned(), attributes: Vec::new() });
+    let node = Node { name: "mystery".to_owned(), op, inputs: vec![read], outputs: vec![written] };
+    graph.nodes.insert(1, node);
+    graph.nodes[2].inputs[0] = written;
+    graph.verify().expect("sound, but not understood");
+    graph
+}
+
+#[test]
+fn training() {
+    fn check(graph: &Graph, message: &str) {
+        let error = Network::new(graph).map(|_| ()).expect_err(message).to_string();
+        assert_eq!(error, format!("cannot train `{}`: {message}", graph.name));
+    }
+    check(&opaque(), "`mystery` (MAGIC) is not understood");
+    check(
+        &begin().softmax().flatten().dense(2, None).finish(),
+        "`softmax1` (softmax) can be trained only at the end of the network",
+    );
+    check(&graphs::random(1, Numbers::Int8), "expected `conv0/weights` to hold floats, found i8");
+    check(
+        &begin().flatten().op("quantize", Op::Quantize { dtype: DType::I8 }).finish(),
+        "`quantize2` (quantize) has no gradient: train the float network",
+    );
+
+    let mut branching = classifier();
+    let (features, weights) = (branching.node(NodeId(1)).outputs[0], branching.node(NodeId(2)).inputs[1]);
+    let branch = Op::FullyConnected(FullyConnected::default());
+    branching.add_node("branch", branch, &[features, weights]).expect("as the other one");
+    check(&branching, "`flatten1` is read by several layers; only chains are trained");
+
+    let sharpened = begin().flatten().dense(2, None).op("softmax", Op::Softmax(Softmax { beta: 2.0 }));
+    check(&sharpened.finish(), "expected a beta of 1 of `softmax3`, found 2");
+    check(&begin().softmax().finish(), "expected a value per class in `conv0`, found [N, 4, 4, 3]");
+    let fixed = Chain::new(1, &[4, 4, 2]).activation(Activation::Relu).flatten().softmax();
+    check(&fixed.finish(), "no layer has parameters to learn");
+
+    let mut shared = begin().conv(3, [3, 3], same(3)).batch_norm().global_pool(PoolKind::Max).finish();
+    shared.nodes[2].inputs[2] = tensor(&shared, "norm2/gamma");
+    check(&shared, "expected `norm2/gamma` to be read in one place, found more");
+    shared.nodes[2].inputs[2] = tensor(&shared, "conv1/bias");
+    check(&shared, "expected `conv1/bias` to be read in one place, found more");
+}
+
+#[test]
+fn quantization() {
+    let dataset = noise(1, [4, 4, 2], 2, 4);
+    let config = QuantizeConfig::default();
+    let error = calibrate(&opaque(), &dataset, &[0], PREPROCESS, &config.calibration).expect_err("opaque");
+    assert!(error.to_string().contains("`mystery`"), "{error}");
+
+    let ranges = calibrate(&classifier(), &dataset, &[0], PREPROCESS, &config.calibration).expect("it runs");
+    let error = quantize(&opaque(), &ranges, &config).expect_err("opaque");
+    assert_eq!(error.to_string(), "cannot quantize `chain`: `mystery` (MAGIC) is not understood");
+
+    let normalised = begin().batch_norm().finish();
+    let ranges = calibrate(&normalised, &dataset, &[0], PREPROCESS, &config.calibration).expect("it runs");
+    let error = quantize(&normalised, &ranges, &config).expect_err("not folded");
+    assert_eq!(
+        error.to_string(),
+        "cannot quantize `chain`: `norm1` (batch normalisation) has no integer form: fold it first"
+    );
+}
+
+#[test]
+fn data_that_do_not_fit() {
+    let (graph, fitting) = (classifier(), noise(1, [4, 4, 2], 2, 4));
+    let empty = fitting.select(&[]);
+    let check = |dataset: &Dataset, message: &str| {
+        let message = format!("network `chain` does not fit the data: {message}");
+        let mut network = Network::new(&graph).expect("a chain");
+        let error = evaluate(&mut network, dataset, PREPROCESS).expect_err(&message);
+        assert_eq!(error.to_string(), message);
+        for [train, validation] in [[dataset, &fitting], [&fitting, dataset]] {
+            let settings = FitSettings::of(&TrainConfig::default(), PREPROCESS, AugmentConfig::NONE, 1);
+            let error = Fit::new(&graph, train, validation, settings).map(|_| ()).expect_err(&message);
+            assert_eq!(error.to_string(), message);
+        }
+    };
+    check(&noise(1, [4, 5, 2], 2, 4), "expected images for an input [N, 4, 4, 2], found 4×5×2");
+    check(&noise(1, [2, 8, 2], 2, 4), "expected images for an input [N, 4, 4, 2], found 2×8×2");
+    check(&noise(1, [4, 4, 2], 3, 4), "expected at most 2 classes, found 3");
+    check(&empty, "expected samples, found none");
+
+    let mut network = Network::new(&graph).expect("a chain");
+    for (images, labels, message) in [
+        (vec![0.0; 32], vec![2], "expected labels below 2, found 2"),
+        (vec![0.0; 31], vec![0], "expected 1 images of 32 values for `image`, found 31 values in all"),
+        (vec![], vec![], "expected 0 images of 32 values for `image`, found 0 values in all"),
+    ] {
+        let error = network.learn(&images, &labels).expect_err(message).to_string();
+        assert_eq!(error, format!("network `chain` does not fit the data: {message}"));
+    }
+}

@@ -28,7 +28,7 @@ fn settings(epochs: usize, learning_rate: f64) -> FitSettings {
 
 fn train(train: &Dataset, validation: &Dataset, settings: &FitSettings) -> (Vec<EpochRecord>, Graph) {
     let mut fit =
-        Fit::new(&vgg(Normalisation::None), train, validation, settings.clone()).expect("the data fit");
+        Fit::new(&vgg(8, Normalisation::None), train, validation, settings.clone()).expect("the data fit");
     let next = || fit.epoch(&mut |_| {}).expect("the numbers stay finite");
     let records = std::iter::from_fn(next).collect();
     (records, fit.finish())
@@ -62,7 +62,7 @@ fn each_schedule_gives_the_learning_rates_that_it_documents() {
 fn no_epochs_leave_the_network_as_it_is() {
     let data = halves(1, 20);
     let (records, graph) = train(&data, &data, &settings(0, 0.1));
-    assert!(records.is_empty() && graph == vgg(Normalisation::None));
+    assert!(records.is_empty() && graph == vgg(8, Normalisation::None));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Gradients of whole networks against finite differences of the loss.
 
+use super::super::parameter::Role;
 use super::*;
 use taper_graph::{Activation, Conv2d, Padding, PoolKind};
 use taper_testing::Random;
@@ -189,5 +190,47 @@ fn networks_that_do_not_begin_with_weights() {
     ];
     for beginning in beginnings {
         check(&beginning.flatten().dense(3, None).finish());
+    }
+}
+
+#[test]
+fn what_ran_before_leaves_no_trace() {
+    let graph = Chain::new(8, &[6, 5, 2])
+        .conv_relu(3)
+        .pool(PoolKind::Max, 2)
+        .batch_norm()
+        .flatten()
+        .dense(3, None)
+        .finish();
+    let mut used = Subject::new(&graph, 33);
+    for batch in BATCHES.into_iter().rev().chain(BATCHES) {
+        let mut fresh = Subject::new(&graph, batch);
+        let network = Network { parameters: Parameters::of(&graph).expect("floats"), ..used.network };
+        used = Subject { network, images: fresh.images.clone(), labels: fresh.labels.clone() };
+        assert_eq!(used.loss(), fresh.loss(), "batch of {batch}");
+        for (used, fresh) in used.network.parameters.iter().zip(fresh.network.parameters.iter()) {
+            assert_eq!(used.gradient, fresh.gradient, "`{}` in a batch of {batch}", used.name);
+        }
+    }
+}
+
+#[test]
+fn learning_moves_running_statistics_and_evaluation_does_not() {
+    let graph = Chain::new(9, &[3, 2, 1]).batch_norm().flatten().dense(2, None).finish();
+    let mut subject = Subject::new(&graph, 20);
+    let statistics = |subject: &Subject| -> Vec<f32> {
+        let statistics = subject.network.parameters.iter().filter(|p| p.role == Role::Statistic);
+        statistics.flat_map(|parameter| parameter.value.clone()).collect()
+    };
+    let before = statistics(&subject);
+    subject.network.evaluate(&subject.images, &subject.labels).expect("the batch fits");
+    assert_eq!(statistics(&subject), before);
+    subject.loss();
+    let count = subject.images.len() as f32;
+    let mean = subject.images.iter().sum::<f32>() / count;
+    let variance = subject.images.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count;
+    for ((found, before), batch) in statistics(&subject).iter().zip(&before).zip([mean, variance]) {
+        let expected = 0.9 * before + 0.1 * batch;
+        assert!((found - expected).abs() < 1e-5, "expected {expected}, found {found}");
     }
 }
