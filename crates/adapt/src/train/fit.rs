@@ -1,6 +1,6 @@
 //! Training a network epoch by epoch.
 
-use super::config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig};
+use super::config::{Schedule, TrainConfig};
 use super::evaluate::{check_data, evaluate};
 use super::network::Network;
 use super::optimizer::{Optimizer, OptimizerSettings};
@@ -11,57 +11,17 @@ use std::time::Instant;
 use taper_data::{AugmentConfig, Batches, Dataset, Preprocess};
 use taper_graph::Graph;
 
-/// How a network is trained.
+/// How a network is trained, and on what variations of the images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitSettings {
-    /// Passes over the training samples.
-    pub epochs: usize,
-    /// Images per mini-batch; the last batch of an epoch may be smaller.
-    pub batch: usize,
-    /// Kind of optimizer.
-    pub optimizer: OptimizerKind,
-    /// Momentum, for SGD.
-    pub momentum: f64,
-    /// Learning rate at the start.
-    pub learning_rate: f64,
-    /// Weight decay of weights; biases and batch normalisation are free of it.
-    pub weight_decay: f64,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
-    /// Steps over which the learning rate rises to its start.
-    pub warm_up_steps: usize,
-    /// When to end before all epochs have passed.
-    pub early_stopping: EarlyStopping,
-    /// The greatest norm of the gradients.
-    pub clip_norm: Option<f64>,
+    /// Optimizer, epochs and learning rate. Whether to train at all is the caller's question.
+    pub train: TrainConfig,
     /// How bytes become inputs.
     pub preprocess: Preprocess,
     /// How training images are varied.
     pub augment: AugmentConfig,
     /// Seed of order and augmentation.
     pub seed: u64,
-}
-
-impl FitSettings {
-    /// The settings of the recipe's `[train]` table.
-    #[must_use]
-    pub fn of(config: &TrainConfig, preprocess: Preprocess, augment: AugmentConfig, seed: u64) -> Self {
-        Self {
-            epochs: config.epochs,
-            batch: config.batch,
-            optimizer: config.optimizer,
-            momentum: config.momentum,
-            learning_rate: config.learning_rate,
-            weight_decay: config.weight_decay,
-            schedule: config.schedule,
-            warm_up_steps: config.warm_up_steps,
-            early_stopping: config.early_stopping,
-            clip_norm: config.clip_norm,
-            preprocess,
-            augment,
-            seed,
-        }
-    }
 }
 
 /// What one epoch came to.
@@ -157,12 +117,12 @@ impl<'a> Fit<'a> {
         check_data(&network, train)?;
         check_data(&network, validation)?;
         let optimizer = OptimizerSettings {
-            kind: settings.optimizer,
-            momentum: settings.momentum as f32,
-            weight_decay: settings.weight_decay as f32,
-            clip_norm: settings.clip_norm.map(|norm| norm as f32),
+            kind: settings.train.optimizer,
+            momentum: settings.train.momentum as f32,
+            weight_decay: settings.train.weight_decay as f32,
+            clip_norm: settings.train.clip_norm.map(|norm| norm as f32),
         };
-        let batch = settings.batch.clamp(1, train.len());
+        let batch = settings.train.batch.clamp(1, train.len());
         Ok(Self {
             optimizer: Optimizer::new(optimizer, network.parameters()),
             images: vec![0.0; batch * train.shape().elements()],
@@ -204,7 +164,7 @@ impl<'a> Fit<'a> {
             correct += result.correct;
             report(&StepProgress {
                 epoch,
-                epochs: self.settings.epochs,
+                epochs: self.settings.train.epochs,
                 samples,
                 samples_in_all: self.train.len(),
                 loss: loss / samples as f64,
@@ -291,40 +251,40 @@ impl<'a> Fit<'a> {
     }
 
     fn ended(&self) -> bool {
-        let patience = self.settings.early_stopping.patience;
-        self.progress.epochs >= self.settings.epochs
+        let patience = self.settings.train.early_stopping.patience;
+        self.progress.epochs >= self.settings.train.epochs
             || (patience > 0 && self.progress.stale_for_stopping >= patience)
     }
 
     /// The learning rate of the step that is about to be taken.
     fn learning_rate(&self) -> f64 {
         let steps_per_epoch = self.train.len().div_ceil(self.labels.len());
-        let scheduled = match self.settings.schedule {
+        let scheduled = match self.settings.train.schedule {
             Schedule::Constant => 1.0,
             Schedule::Step { every, factor } => factor.powf((self.progress.epochs / every.max(1)) as f64),
             Schedule::Cosine { floor } => {
-                let last = (steps_per_epoch * self.settings.epochs).saturating_sub(1).max(1);
+                let last = (steps_per_epoch * self.settings.train.epochs).saturating_sub(1).max(1);
                 let share = self.progress.steps as f64 / last as f64;
                 floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * share.min(1.0)).cos())
             }
             Schedule::Plateau { .. } => self.progress.plateau_factor.unwrap_or(1.0),
         };
-        let warm_up = match self.settings.warm_up_steps {
+        let warm_up = match self.settings.train.warm_up_steps {
             0 => 1.0,
             steps => ((self.progress.steps + 1) as f64 / steps as f64).min(1.0),
         };
-        self.settings.learning_rate * scheduled * warm_up
+        self.settings.train.learning_rate * scheduled * warm_up
     }
 
     /// Takes note of a validation loss: keeps the best parameters, counts epochs without improvement, and lowers the
     /// learning rate on a plateau.
     fn judge(&mut self, loss: f64) {
         let best = self.progress.best_loss.unwrap_or(f64::INFINITY);
-        let improved_clearly = loss < best - self.settings.early_stopping.min_delta;
+        let improved_clearly = loss < best - self.settings.train.early_stopping.min_delta;
         let stale = |count: usize, improved: bool| if improved { 0 } else { count + 1 };
         self.progress.stale_for_stopping = stale(self.progress.stale_for_stopping, improved_clearly);
         self.progress.stale_for_schedule = stale(self.progress.stale_for_schedule, loss < best);
-        if let Schedule::Plateau { patience, factor } = self.settings.schedule
+        if let Schedule::Plateau { patience, factor } = self.settings.train.schedule
             && self.progress.stale_for_schedule >= patience
         {
             self.progress.plateau_factor = Some(self.progress.plateau_factor.unwrap_or(1.0) * factor);

@@ -26,14 +26,9 @@ pub(super) struct Layer {
 }
 
 enum Rule {
+    /// A convolution, or a fully connected layer, which is one of a map of one pixel.
     Conv2d {
-        kernel: lanes::Conv2d,
-        weights: ParameterId,
-        bias: Option<ParameterId>,
-        fused: lanes::Activation,
-    },
-    Dense {
-        kernel: lanes::Dense,
+        kernel: Box<lanes::Conv2d>,
         weights: ParameterId,
         bias: Option<ParameterId>,
         fused: lanes::Activation,
@@ -92,13 +87,19 @@ impl Layer {
                     padding: lane_padding(conv.padding),
                     groups: 1,
                 };
-                let kernel = lanes::Conv2d::new(geometry, isa);
+                let kernel = Box::new(lanes::Conv2d::new(geometry, isa));
                 Rule::Conv2d { kernel, weights: parameter(1)?, bias, fused: lane_activation(conv.activation) }
             }
             Op::FullyConnected(dense) => {
                 let weights = graph.tensor(node.inputs[1]).shape.with_batch(1);
-                let kernel = lanes::Dense::new(batch, weights[1], weights[0], isa);
-                Rule::Dense { kernel, weights: parameter(1)?, bias, fused: lane_activation(dense.activation) }
+                let geometry = lanes::Conv2dGeometry::fully_connected(batch, weights[1], weights[0]);
+                let kernel = Box::new(lanes::Conv2d::new(geometry, isa));
+                Rule::Conv2d {
+                    kernel,
+                    weights: parameter(1)?,
+                    bias,
+                    fused: lane_activation(dense.activation),
+                }
             }
             Op::BatchNorm(norm) => {
                 let kernel = lanes::BatchNorm {
@@ -134,7 +135,7 @@ impl Layer {
     /// Whether it has parameters that learn.
     pub(super) fn learns(&self) -> bool {
         match self.rule {
-            Rule::Conv2d { .. } | Rule::Dense { .. } | Rule::BatchNorm { .. } => true,
+            Rule::Conv2d { .. } | Rule::BatchNorm { .. } => true,
             Rule::Activation(_) | Rule::MaxPool(_) | Rule::AveragePool(_) | Rule::Flatten { .. } => false,
         }
     }
@@ -150,10 +151,6 @@ impl Layer {
     ) {
         match &mut self.rule {
             Rule::Conv2d { kernel, weights, bias, fused } => {
-                let bias = bias.map(|bias| parameters.value(bias));
-                kernel.forward(x, parameters.value(*weights), bias, *fused, y);
-            }
-            Rule::Dense { kernel, weights, bias, fused } => {
                 let bias = bias.map(|bias| parameters.value(bias));
                 kernel.forward(x, parameters.value(*weights), bias, *fused, y);
             }
@@ -193,14 +190,6 @@ impl Layer {
     ) {
         match &mut self.rule {
             Rule::Conv2d { kernel, weights, bias, fused } => {
-                lanes::activation_backward(self.isa, *fused, y, dy);
-                let (dw, dbias) = parameters.gradients_mut(*weights, *bias);
-                kernel.backward_weights(x, dy, dw, dbias, workspace);
-                if !dx.is_empty() {
-                    kernel.backward_input(dy, parameters.value(*weights), dx, workspace);
-                }
-            }
-            Rule::Dense { kernel, weights, bias, fused } => {
                 lanes::activation_backward(self.isa, *fused, y, dy);
                 let (dw, dbias) = parameters.gradients_mut(*weights, *bias);
                 kernel.backward_weights(x, dy, dw, dbias, workspace);

@@ -13,7 +13,7 @@ const NORMALISATIONS: [Normalisation; 2] = [Normalisation::None, Normalisation::
 const OPTIMIZERS: [OptimizerKind; 2] = [OptimizerKind::Adam, OptimizerKind::Sgd];
 
 fn settings(optimizer: OptimizerKind) -> FitSettings {
-    let config = TrainConfig {
+    let train = TrainConfig {
         epochs: 5,
         batch: 16,
         optimizer,
@@ -22,7 +22,12 @@ fn settings(optimizer: OptimizerKind) -> FitSettings {
         warm_up_steps: 0,
         ..TrainConfig::default()
     };
-    FitSettings::of(&config, PREPROCESS, AugmentConfig::NONE, 3)
+    FitSettings { train, preprocess: PREPROCESS, augment: AugmentConfig::NONE, seed: 3 }
+}
+
+fn changed(mut settings: FitSettings, change: impl FnOnce(&mut TrainConfig)) -> FitSettings {
+    change(&mut settings.train);
+    settings
 }
 
 fn prepare<'a>(graph: &Graph, [train, validation]: [&'a Dataset; 2], settings: &FitSettings) -> Fit<'a> {
@@ -59,20 +64,17 @@ fn interrupted_between_any_epochs_it_gives_the_same_bytes() {
             let patient = EarlyStopping { patience: 2, min_delta: 0.05 };
             let augment = AugmentConfig { shift: 0.1, rotation: 10.0, scale: 0.1 };
             let variants = [
-                FitSettings {
-                    schedule: plateau,
-                    early_stopping: patient,
-                    learning_rate: 0.05,
-                    ..settings.clone()
-                },
-                FitSettings {
-                    schedule: Schedule::Cosine { floor: 0.1 },
-                    warm_up_steps: 7,
-                    weight_decay: 0.01,
-                    clip_norm: Some(0.5),
-                    augment,
-                    ..settings
-                },
+                changed(settings.clone(), |train| {
+                    train.schedule = plateau;
+                    train.early_stopping = patient;
+                    train.learning_rate = 0.05;
+                }),
+                changed(FitSettings { augment, ..settings }, |train| {
+                    train.schedule = Schedule::Cosine { floor: 0.1 };
+                    train.warm_up_steps = 7;
+                    train.weight_decay = 0.01;
+                    train.clip_norm = Some(0.5);
+                }),
             ];
             for settings in variants {
                 let mut undisturbed = prepare(&graph, data, &settings);
@@ -150,8 +152,11 @@ fn it_learns_what_is_easy() {
 fn a_batch_larger_than_the_set_is_the_set() {
     let data = halves(1, 20);
     let graph = vgg(8, Normalisation::Batch);
-    let run =
-        |batch| train(&graph, [&data; 2], &FitSettings { batch, epochs: 2, ..settings(OptimizerKind::Sgd) });
+    let run = |batch| {
+        let settings =
+            changed(settings(OptimizerKind::Sgd), |train| (train.batch, train.epochs) = (batch, 2));
+        train(&graph, [&data; 2], &settings)
+    };
     assert!(run(1000) == run(20));
 }
 
@@ -171,7 +176,9 @@ fn weight_decay_shrinks_weights_alone() {
     for optimizer in OPTIMIZERS {
         let graph = vgg(8, Normalisation::Batch);
         let step = |weight_decay| {
-            let settings = FitSettings { epochs: 1, batch: 20, weight_decay, ..settings(optimizer) };
+            let settings = changed(settings(optimizer), |train| {
+                (train.epochs, train.batch, train.weight_decay) = (1, 20, weight_decay);
+            });
             train(&graph, [&data; 2], &settings).1
         };
         let (without, with) = (step(0.0), step(0.1));
@@ -197,13 +204,11 @@ fn a_training_that_leaves_the_floats_names_epoch_and_step() {
     let data = halves(1, 40);
     for optimizer in OPTIMIZERS {
         for batch in [16, 40] {
-            let settings = FitSettings {
-                learning_rate: 1e10,
-                clip_norm: None,
-                batch,
-                epochs: 50,
-                ..settings(optimizer)
-            };
+            let settings = changed(settings(optimizer), |train| {
+                train.learning_rate = 1e10;
+                train.clip_norm = None;
+                (train.batch, train.epochs) = (batch, 50);
+            });
             let mut fit = prepare(&vgg(8, Normalisation::None), [&data; 2], &settings);
             let error = loop {
                 match fit.epoch(&mut |_| {}) {

@@ -99,7 +99,12 @@ fn data_that_do_not_fit() {
         let error = evaluate(&mut network, dataset, PREPROCESS).expect_err(&message);
         assert_eq!(error.to_string(), message);
         for [train, validation] in [[dataset, &fitting], [&fitting, dataset]] {
-            let settings = FitSettings::of(&TrainConfig::default(), PREPROCESS, AugmentConfig::NONE, 1);
+            let settings = FitSettings {
+                train: TrainConfig::default(),
+                preprocess: PREPROCESS,
+                augment: AugmentConfig::NONE,
+                seed: 1,
+            };
             let error = Fit::new(&graph, train, validation, settings).map(|_| ()).expect_err(&message);
             assert_eq!(error.to_string(), message);
         }

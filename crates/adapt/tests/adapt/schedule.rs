@@ -14,7 +14,7 @@ const NEGLIGIBLE: f64 = 1e-30;
 
 /// One step per epoch, so that each epoch's record shows each step's learning rate.
 fn settings(epochs: usize, learning_rate: f64) -> FitSettings {
-    let config = TrainConfig {
+    let train = TrainConfig {
         epochs,
         batch: 20,
         optimizer: OptimizerKind::Sgd,
@@ -23,7 +23,7 @@ fn settings(epochs: usize, learning_rate: f64) -> FitSettings {
         warm_up_steps: 0,
         ..TrainConfig::default()
     };
-    FitSettings::of(&config, PREPROCESS, AugmentConfig::NONE, 3)
+    FitSettings { train, preprocess: PREPROCESS, augment: AugmentConfig::NONE, seed: 3 }
 }
 
 fn train(train: &Dataset, validation: &Dataset, settings: &FitSettings) -> (Vec<EpochRecord>, Graph) {
@@ -37,7 +37,8 @@ fn train(train: &Dataset, validation: &Dataset, settings: &FitSettings) -> (Vec<
 /// Checks the learning rate of each step, as a multiple of the start.
 fn check(schedule: Schedule, warm_up_steps: usize, expected: &[f64]) {
     let data = halves(1, 20);
-    let settings = FitSettings { schedule, warm_up_steps, ..settings(expected.len(), NEGLIGIBLE) };
+    let mut settings = settings(expected.len(), NEGLIGIBLE);
+    (settings.train.schedule, settings.train.warm_up_steps) = (schedule, warm_up_steps);
     let (records, _) = train(&data, &data, &settings);
     let found: Vec<f64> = records.iter().map(|record| record.learning_rate / NEGLIGIBLE).collect();
     assert_eq!(found.len(), expected.len(), "{schedule:?}");
@@ -69,8 +70,8 @@ fn no_epochs_leave_the_network_as_it_is() {
 fn training_stops_after_epochs_without_improvement() {
     let data = halves(1, 20);
     let epochs = |learning_rate, patience, min_delta| {
-        let early_stopping = EarlyStopping { patience, min_delta };
-        let settings = FitSettings { early_stopping, ..settings(8, learning_rate) };
+        let mut settings = settings(8, learning_rate);
+        settings.train.early_stopping = EarlyStopping { patience, min_delta };
         train(&data, &data, &settings).0.len()
     };
     assert_eq!(epochs(NEGLIGIBLE, 0, 0.0), 8);

@@ -14,7 +14,6 @@
 mod activation;
 mod batch_norm;
 mod conv;
-mod dense;
 mod layout;
 mod loss;
 mod optimizer;
@@ -26,7 +25,6 @@ pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
-pub use dense::Dense;
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
 pub use optimizer::{Adam, Sgd, sum_of_squares};

@@ -6,7 +6,7 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Conv2d, Conv2dGeometry, Dense, Lanes, Padding, Workspace, flatten, unflatten,
+    Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, unflatten,
 };
 
 /// A convolution's operands in plain layout, NHWC and OHWI.
@@ -258,7 +258,7 @@ fn a_fully_connected_layer_takes_features_in_nhwc_order() {
     assert_eq!(lane_bits(&back), lane_bits(&maps));
 
     let mut y = vec![Lanes::ZERO; 2 * outputs];
-    let dense = Dense::new(batch, pixels * channels, outputs, Isa::best());
+    let dense = Conv2d::new(Conv2dGeometry::fully_connected(batch, pixels * channels, outputs), Isa::best());
     dense.forward(&features, &weights, Some(&bias), Activation::None, &mut y);
     let expect: Vec<f32> = x
         .chunks_exact(pixels * channels)

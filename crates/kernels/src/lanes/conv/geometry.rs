@@ -39,6 +39,25 @@ pub struct Conv2dGeometry {
 }
 
 impl Conv2dGeometry {
+    /// A fully connected layer on `[blocks][features]`: a 1×1 convolution of a map of one pixel, whose weights are OI.
+    ///
+    /// The features of a map larger than one pixel must first be put into NHWC order with
+    /// [`flatten`](crate::lanes::flatten).
+    pub fn fully_connected(batch: usize, in_features: usize, out_features: usize) -> Self {
+        Self {
+            batch,
+            in_channels: in_features,
+            in_height: 1,
+            in_width: 1,
+            out_channels: out_features,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            padding: Padding::default(),
+            groups: 1,
+        }
+    }
+
     /// Rows of the output; 0 where the dilated kernel is larger than the padded input.
     pub fn out_height(&self) -> usize {
         self.vertical().output
