@@ -32,6 +32,36 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Print the default recipe, to start from
     Recipe(RecipeArgs),
+    /// Measure Taper's own engines on this machine
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Training steps: images per second, GFLOP/s, share of the machine's peak, in all and per layer
+    Train(BenchTrainArgs),
+}
+
+/// Flags of `bench train`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchTrainArgs {
+    /// A network of the zoo, such as `vgg16` or `vgg16-pruned`, on 28×28 images
+    #[arg(long, value_name = "NAME", default_value = "vgg16")]
+    pub(crate) network: String,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = batch)]
+    pub(crate) batch: usize,
+    /// Threads; 0 for as many as the machine has
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// How long steps are timed
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags of the verbs that start a run.
@@ -65,6 +95,9 @@ pub(crate) struct ResumeArgs {
 pub(crate) struct ReportArgs {
     /// The run's directory
     pub(crate) run: PathBuf,
+    /// Print one JSON object: `report`, the page's path
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags of `run`.
@@ -105,6 +138,20 @@ pub(crate) struct RecipeArgs {
     /// Print the JSON schema of recipes instead
     #[arg(long)]
     pub(crate) schema: bool,
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(batch @ 1..=65536) => Ok(batch),
+        Ok(_) | Err(_) => Err("expected a whole number from 1 to 65536".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        Ok(_) | Err(_) => Err("expected a number of seconds from 0 to 3600".to_owned()),
+    }
 }
 
 fn image(text: &str) -> Result<[usize; 3], String> {

@@ -1,13 +1,16 @@
 //! What each verb does.
 
-use crate::args::{InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs, StartArgs};
+use crate::args::{BenchTrainArgs, InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs, StartArgs};
 use crate::console::Console;
 use crate::tables;
 use serde_json::json;
 use std::error::Error;
 use std::io::{self, Write};
+use std::time::Duration;
 use taper_toolkit::run::Summary;
-use taper_toolkit::{Recipe, Scope, ToolkitError, evaluate, inspect as inspect_network, run as runs};
+use taper_toolkit::{
+    Recipe, Scope, ToolkitError, TrainBenchOptions, evaluate, inspect as inspect_network, run as runs,
+};
 
 /// The outcome of a verb.
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
@@ -23,30 +26,35 @@ pub(crate) fn start(args: &StartArgs, scope: Scope) -> Outcome {
     }
     .map_err(ToolkitError::from)?;
     let mut console = Console::new();
-    let summary = runs::start(recipe, scope, &args.runs, &mut console)?;
-    console.finish();
-    tell(&summary, args.json)
+    let outcome = runs::start(recipe, scope, &args.runs, &mut console);
+    conclude(outcome, console, args.json)
 }
 
 /// Takes up an interrupted run.
 pub(crate) fn resume(args: &ResumeArgs) -> Outcome {
     let mut console = Console::new();
-    let summary = runs::resume(&args.run, &mut console)?;
-    console.finish();
-    tell(&summary, args.json)
+    let outcome = runs::resume(&args.run, &mut console);
+    conclude(outcome, console, args.json)
 }
 
 /// Writes a report anew.
 pub(crate) fn report(args: &ReportArgs) -> Outcome {
     let page = runs::report(&args.run)?;
-    Ok(writeln!(io::stdout(), "{}", page.display())?)
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!({ "report": page }))?;
+    } else {
+        writeln!(out, "{}", page.display())?;
+    }
+    Ok(())
 }
 
 /// Runs a network on data.
 pub(crate) fn run(args: &RunArgs) -> Outcome {
     let mut console = Console::new();
-    let accuracy = evaluate(&args.model, &args.data, args.limit, &mut console)?;
+    let accuracy = evaluate(&args.model, &args.data, args.limit, &mut console);
     console.finish();
+    let accuracy = accuracy?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", json!(accuracy))?;
@@ -79,13 +87,39 @@ pub(crate) fn recipe(args: &RecipeArgs) -> Outcome {
     Ok(())
 }
 
-/// A run's summary: for a reader, or as the last line for a script.
-fn tell(summary: &Summary, as_json: bool) -> Outcome {
+/// Times training steps.
+pub(crate) fn bench_train(args: &BenchTrainArgs) -> Outcome {
+    let bench = taper_toolkit::bench_train(&TrainBenchOptions {
+        network: args.network.clone(),
+        batch: args.batch,
+        threads: args.threads,
+        duration: Duration::from_secs_f64(args.seconds),
+    })?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!(bench))?;
+    } else {
+        write!(out, "{}", tables::train_bench(&bench))?;
+    }
+    Ok(())
+}
+
+/// A run's summary, for a reader or as the last line for a script; or what stopped it, and how to go on.
+fn conclude(outcome: Result<Summary, ToolkitError>, console: Console, as_json: bool) -> Outcome {
+    let run = console.finish();
+    let summary = match (outcome, run) {
+        (Ok(summary), _) => summary,
+        (Err(error), None) => return Err(error.into()),
+        (Err(error), Some(run)) => {
+            let run = run.display();
+            return Err(format!("{error}\nwhat was done is kept; to go on: taper resume {run}").into());
+        }
+    };
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", json!(summary))?;
     } else {
-        write!(out, "{}", tables::summary(summary))?;
+        write!(out, "{}", tables::summary(&summary))?;
     }
     Ok(())
 }

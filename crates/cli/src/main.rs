@@ -6,8 +6,9 @@ mod args;
 mod commands;
 mod console;
 mod tables;
+mod text;
 
-use args::{Cli, Command};
+use args::{Bench, Cli, Command};
 use clap::Parser;
 use std::error::Error;
 use std::io;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Recipe(args) => commands::recipe(&args),
+        Command::Bench(Bench::Train(args)) => commands::bench_train(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

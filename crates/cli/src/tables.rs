@@ -1,8 +1,9 @@
 //! Results for a reader of the terminal.
 
+use crate::text::{grouped, percent, seconds};
 use std::fmt::Write;
 use taper_toolkit::run::Summary;
-use taper_toolkit::{Accuracy, Inspection, TensorInfo};
+use taper_toolkit::{Accuracy, Inspection, TensorInfo, TrainBench};
 
 /// What a run came to.
 pub(crate) fn summary(summary: &Summary) -> String {
@@ -10,13 +11,19 @@ pub(crate) fn summary(summary: &Summary) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<24}{value}");
     };
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let factor = summary.parameters_before as f64 / summary.parameters_after.max(1) as f64;
     line(
         "parameters",
-        format!("{} → {} ({factor:.0} times fewer)", summary.parameters_before, summary.parameters_after),
+        format!(
+            "{} → {} ({factor:.0} times fewer)",
+            grouped(summary.parameters_before),
+            grouped(summary.parameters_after)
+        ),
     );
-    line("multiply–accumulates", format!("{} → {}", summary.macs_before, summary.macs_after));
+    line(
+        "multiply–accumulates",
+        format!("{} → {}", grouped(summary.macs_before), grouped(summary.macs_after)),
+    );
     line(
         "test accuracy, float",
         format!("{} → {}", percent(summary.accuracy_before), percent(summary.accuracy_after)),
@@ -44,9 +51,9 @@ pub(crate) fn summary(summary: &Summary) -> String {
 /// How a network does on a data set.
 pub(crate) fn accuracy(accuracy: &Accuracy) -> String {
     format!(
-        "accuracy        {:.2} %\nimages          {}\ntime per image  {} (median; batch 1, one thread)\n",
-        100.0 * accuracy.accuracy,
-        accuracy.images,
+        "accuracy        {}\nimages          {}\ntime per image  {} (median; batch 1, one thread)\n",
+        percent(accuracy.accuracy),
+        grouped(accuracy.images as u64),
         seconds(accuracy.seconds_per_image)
     )
 }
@@ -67,14 +74,11 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
             operator.op.clone(),
             output.map_or_else(String::new, |output| output.shape.clone()),
             output.map_or_else(String::new, |output| output.dtype.clone()),
-            operator.parameters.to_string(),
-            operator.macs.to_string(),
+            grouped(operator.parameters),
+            grouped(operator.macs),
             prunable,
         ]);
     }
-    let widths: Vec<usize> = (0..heads.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
     let mut text = format!("network  {}\n", inspection.name);
     for (role, tensors) in [("input", &inspection.inputs), ("output", &inspection.outputs)] {
         for TensorInfo { name, shape, dtype, .. } in tensors {
@@ -82,32 +86,68 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
         }
     }
     text.push('\n');
-    for row in &rows {
+    text += &columns(&rows, &[4, 5]);
+    let _ = writeln!(
+        text,
+        "\n{} parameters, {} MACs for one image, {} bytes of activations, {} operators on the longest path",
+        grouped(inspection.parameters),
+        grouped(inspection.macs),
+        grouped(inspection.activation_bytes),
+        inspection.levels
+    );
+    text
+}
+
+/// How fast training steps are, in all and per layer.
+pub(crate) fn train_bench(bench: &TrainBench) -> String {
+    let speed = &bench.speed;
+    let heads = ["layer", "weights", "forward", "GFLOP/s", "backward", "GFLOP/s"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    for layer in &speed.layers {
+        rows.push([
+            layer.layer.clone(),
+            layer.weights.clone(),
+            seconds(layer.forward_s),
+            format!("{:.0}", layer.forward_gflop_per_s),
+            seconds(layer.backward_s),
+            format!("{:.0}", layer.backward_gflop_per_s),
+        ]);
+    }
+    let memory = bench
+        .peak_memory_bytes
+        .map_or_else(String::new, |bytes| format!(", peak memory {} MB", grouped(bytes / 1_000_000)));
+    format!(
+        "{}, batch {}, {} threads, median of {} steps\n\n{}\n{:.1} images/s, {:.0} GFLOP/s, {} of the peak of {:.0} \
+         GFLOP/s{memory}\n",
+        bench.network,
+        bench.batch,
+        bench.threads,
+        speed.steps,
+        columns(&rows, &[2, 3, 4, 5]),
+        speed.images_per_s,
+        speed.gflop_per_s,
+        percent(speed.share_of_peak),
+        speed.peak_gflop_per_s,
+    )
+}
+
+/// Rows with their columns aligned: those in `numbers` at the right, the others at the left.
+fn columns<const N: usize>(rows: &[[String; N]], numbers: &[usize]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.chars().count());
-            // Numbers stand at the right of their column.
-            match column {
-                4 | 5 => line += &format!("{padding}{cell}  "),
-                _ => line += &format!("{cell}{padding}  "),
+            if numbers.contains(&column) {
+                line += &format!("{padding}{cell}  ");
+            } else {
+                line += &format!("{cell}{padding}  ");
             }
         }
         text += line.trim_end();
         text.push('\n');
     }
-    let _ = writeln!(
-        text,
-        "\n{} parameters, {} MACs for one image, {} bytes of activations, {} operators on the longest path",
-        inspection.parameters, inspection.macs, inspection.activation_bytes, inspection.levels
-    );
     text
-}
-
-/// A time with the unit that suits it.
-fn seconds(value: f64) -> String {
-    match value {
-        value if value >= 1.0 => format!("{value:.2} s"),
-        value if value >= 1e-3 => format!("{:.2} ms", value * 1e3),
-        value => format!("{:.1} µs", value * 1e6),
-    }
 }

@@ -4,6 +4,7 @@
 //! [`evaluate()`] runs a finished network on data, and [`inspect()`] tells what a network is. Whoever watches implements
 //! [`Observer`].
 
+mod bench;
 mod document;
 mod error;
 mod evaluate;
@@ -15,7 +16,9 @@ pub mod recipe;
 pub mod run;
 pub mod run_dir;
 mod source;
+mod threads;
 
+pub use bench::{TrainBench, TrainBenchOptions, bench_train};
 pub use error::{Result, ToolkitError};
 pub use evaluate::{Accuracy, evaluate};
 pub use events::{

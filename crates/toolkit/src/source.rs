@@ -3,6 +3,7 @@
 use crate::error::{Result, ToolkitError};
 use crate::recipe::Recipe;
 use std::path::Path;
+use taper_adapt::train::TrainWhen;
 use taper_data::{Dataset, ImageShape, Preprocess};
 use taper_graph::Graph;
 use taper_zoo::Task;
@@ -21,6 +22,9 @@ pub(crate) struct Source {
 }
 
 /// Loads the recipe's network for images and classes of `dataset`, and notes classes and preprocessing in its metadata.
+///
+/// # Errors
+/// If there is no such network, it does not fit the data, or it is untrained and must not be trained.
 pub(crate) fn load(recipe: &Recipe, dataset: &Dataset) -> Result<Source> {
     let name = &recipe.model.source;
     let mut source = match name.strip_prefix("zoo:") {
@@ -31,6 +35,9 @@ pub(crate) fn load(recipe: &Recipe, dataset: &Dataset) -> Result<Source> {
         }
         None => Source { graph: taper_formats::load(Path::new(name))?, trained: true },
     };
+    if !source.trained && recipe.train.when == TrainWhen::Never {
+        return Err(ToolkitError::Untrained { model: name.clone() });
+    }
     check_fit(&source.graph, name, dataset, &recipe.data.source)?;
     let json = |value: serde_json::Value| value.to_string();
     let metadata = &mut source.graph.metadata;

@@ -4,13 +4,13 @@
 
 mod vgg;
 
-pub use vgg::{Normalisation, Vgg, vgg16};
+pub use vgg::{Normalisation, Vgg, vgg16, vgg16_pruned};
 
 use taper_graph::{Graph, Result};
 use thiserror::Error;
 
 /// Names that [`by_name`] knows.
-pub const NAMES: [&str; 2] = ["vgg16", "vgg16-bn"];
+pub const NAMES: [&str; 3] = ["vgg16", "vgg16-bn", "vgg16-pruned"];
 
 /// What a network is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub fn by_name(name: &str, task: Task) -> std::result::Result<Graph, ZooError> {
     let graph: Result<Graph> = match name {
         "vgg16" => vgg16(task, Normalisation::None),
         "vgg16-bn" => vgg16(task, Normalisation::Batch),
+        "vgg16-pruned" => vgg16_pruned(task),
         _ => {
             return Err(ZooError::UnknownName { name: name.to_owned() });
         }

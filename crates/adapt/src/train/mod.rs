@@ -3,6 +3,7 @@
 //! A [`Network`] is a float graph made ready to learn; a [`Fit`] trains one epoch by epoch and can be stored and taken
 //! up again between epochs.
 
+mod bench;
 mod config;
 mod evaluate;
 mod fit;
@@ -12,10 +13,11 @@ mod network;
 mod optimizer;
 mod parameter;
 
+pub use bench::{LayerSpeed, StepBenchmark, TrainingSpeed};
 pub use config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig, TrainWhen};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochRecord, Fit, FitProgress, FitSettings, FitState, StepProgress};
 pub use initialize::initialize;
-pub use network::Network;
+pub use network::{LayerTime, Network};
 
 pub(crate) use evaluate::evaluate_each;

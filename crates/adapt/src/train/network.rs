@@ -4,6 +4,7 @@ use super::layer::{Layer, Mode};
 use super::parameter::Parameters;
 use crate::error::{AdaptError, Result};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use taper_graph::{Graph, GraphError, Op, Shape, Softmax, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{Lanes, LossSummary, Workspace, blocks, count_zeros, pack, softmax_cross_entropy};
@@ -23,8 +24,19 @@ pub struct Network {
     activations: Vec<Vec<Lanes>>,
     /// Gradients of two neighbours in the chain.
     gradients: [Vec<Lanes>; 2],
+    /// How long each layer took in the batch that ran last.
+    times: Vec<LayerTime>,
     workspace: Workspace,
     isa: Isa,
+}
+
+/// How long a layer took, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LayerTime {
+    /// Forward.
+    pub forward: f64,
+    /// Backward, of parameters and input together; 0 where nobody needs a gradient.
+    pub backward: f64,
 }
 
 impl Network {
@@ -40,6 +52,7 @@ impl Network {
             graph: graph.clone(),
             activations: vec![Vec::new(); chain.len()],
             gradients: [Vec::new(), Vec::new()],
+            times: vec![LayerTime::default(); chain.len() - 1],
             chain,
             plans: BTreeMap::new(),
             workspace: Workspace::new(),
@@ -136,6 +149,12 @@ impl Network {
         Ok(count_zeros(self.isa, values, batch, channels, pixels))
     }
 
+    /// Each layer's name with the time that it took in the batch that ran last, in order.
+    pub fn layer_times(&self) -> impl Iterator<Item = (&str, LayerTime)> {
+        let names = self.chain[1..].iter().map(|id| self.graph.tensor(*id).name.as_str());
+        names.zip(self.times.iter().copied())
+    }
+
     fn plan(&self, batch: usize) -> Result<Vec<Layer>> {
         self.chain
             .windows(2)
@@ -185,7 +204,9 @@ impl Network {
         for (position, layer) in layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(position + 1);
             let (x, y) = (&before[position][..lens[position]], &mut after[0][..lens[position + 1]]);
+            let started = Instant::now();
             layer.forward(mode, x, y, &mut self.parameters, &mut self.workspace);
+            self.times[position] = LayerTime { forward: started.elapsed().as_secs_f64(), backward: 0.0 };
         }
         Ok(())
     }
@@ -201,6 +222,7 @@ impl Network {
         for (position, layer) in layers.iter_mut().enumerate().skip(first).rev() {
             let (x, y) = (&self.activations[position], &self.activations[position + 1]);
             let wanted = if position > first { lens[position] } else { 0 };
+            let started = Instant::now();
             layer.backward(
                 &x[..lens[position]],
                 &y[..lens[position + 1]],
@@ -209,6 +231,7 @@ impl Network {
                 &mut self.parameters,
                 &mut self.workspace,
             );
+            self.times[position].backward = started.elapsed().as_secs_f64();
             std::mem::swap(&mut dy, &mut dx);
         }
     }

@@ -66,6 +66,9 @@ impl Default for Recipe {
     }
 }
 
+/// More threads than any machine serves; a misprint must not ask the system for millions.
+const MOST_THREADS: usize = 1024;
+
 impl Recipe {
     /// The default recipe as a commented file to start from.
     pub const DEFAULT: &'static str = include_str!("default.toml");
@@ -111,6 +114,9 @@ impl Recipe {
             && !run_dir::is_name(name)
         {
             return error("name", run_dir::NAME_RULE, format!("{name:?}"));
+        }
+        if self.threads > MOST_THREADS {
+            return error("threads", "0 to 1024", self.threads.to_string());
         }
         for (key, seed) in [("seed", self.seed), ("data.seed", self.data.seed)] {
             if i64::try_from(seed).is_err() {

@@ -2,10 +2,10 @@
 
 use super::{INTEGER_MODEL, Run};
 use crate::error::Result;
-use crate::events::{Event, Phase};
+use crate::events::{Event, Phase, Progress};
 use taper_adapt::prune::{Decisions, PruneState, Pruner};
 use taper_adapt::quantize;
-use taper_adapt::train::{Evaluation, FitSettings};
+use taper_adapt::train::{Evaluation, FitSettings, TrainConfig};
 use taper_data::{Rng, Splits};
 use taper_formats::tflite;
 use taper_graph::Graph;
@@ -22,7 +22,11 @@ impl Run<'_> {
             }
             None => (Pruner::new(config, max_loss, before, self.baseline()), before.clone()),
         };
-        while let Some(proposal) = pruner.propose(&graph, &data.validation, self.recipe.data.preprocess)? {
+        loop {
+            let (what, total) = ("scoring the channels", data.validation.len());
+            self.observer.progress(&Progress::Images { what, done: 0, total });
+            let proposal = pruner.propose(&graph, &data.validation, self.recipe.data.preprocess)?;
+            let Some(proposal) = proposal else { break };
             let (iteration, attempt) = (proposal.iteration, proposal.attempt);
             self.note(Event::Proposed {
                 iteration,
@@ -91,15 +95,15 @@ impl Run<'_> {
     fn retraining(&self, decisions: &Decisions, iteration: usize, attempt: usize) -> FitSettings {
         let Decisions { batch, epochs, learning_rate, weight_decay, .. } = decisions;
         let seed = Rng::keyed(self.recipe.seed, &[iteration as u64, attempt as u64]).next_u64();
-        let data = &self.recipe.data;
-        FitSettings {
+        let train = TrainConfig {
             epochs: epochs.count(),
             batch: batch.count(),
             learning_rate: learning_rate.value,
             weight_decay: weight_decay.value,
             schedule: self.recipe.prune.schedule,
             early_stopping: self.recipe.prune.early_stopping,
-            ..FitSettings::of(&self.recipe.train, data.preprocess, data.augment, seed)
-        }
+            ..self.recipe.train.clone()
+        };
+        self.fit_settings(train, seed)
     }
 }

@@ -14,6 +14,7 @@ use crate::events::{DataSummary, Event, Observer, Scope, SplitSummary, Started};
 use crate::machine::Machine;
 use crate::recipe::Recipe;
 use crate::run_dir::{RunDir, RunName, read_events};
+use crate::threads::thread_pool;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -164,12 +165,6 @@ fn write_report(dir: &RunDir, recipe: &Recipe, events: &[Event]) -> Result<PathB
     }
     dir.write("report.json", format!("{:#}\n", json!(document)).as_bytes())?;
     Ok(dir.write(REPORT, taper_report::html(&document).as_bytes())?)
-}
-
-/// The threads that a run computes on; 0 asks for as many as the machine has.
-fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|error| ToolkitError::Threads { threads, message: error.to_string() })
 }
 
 fn summary_of(source: &str, data: &Splits) -> DataSummary {

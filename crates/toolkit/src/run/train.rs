@@ -1,14 +1,15 @@
 //! Training and retraining within a run, interrupted at any moment and taken up again.
 
 use super::Run;
-use crate::error::{Result, ToolkitError};
+use crate::error::Result;
 use crate::events::{Event, Phase, Progress};
 use crate::source::Source;
 use std::fs;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use taper_adapt::train::{
-    Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainWhen, evaluate, initialize,
+    Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainConfig, TrainWhen, evaluate,
+    initialize,
 };
 use taper_data::Splits;
 use taper_formats::{Checkpoint, ExtraTensor};
@@ -29,22 +30,13 @@ impl Run<'_> {
         let train = match self.recipe.train.when {
             TrainWhen::IfUntrained => !trained,
             TrainWhen::Always => true,
-            TrainWhen::Never if trained => false,
-            TrainWhen::Never => {
-                return Err(ToolkitError::Untrained { model: self.recipe.model.source.clone() });
-            }
+            TrainWhen::Never => false,
         };
         if !trained {
             initialize(&mut graph, self.recipe.seed);
         }
         if train {
-            let data_config = &self.recipe.data;
-            let settings = FitSettings::of(
-                &self.recipe.train,
-                data_config.preprocess,
-                data_config.augment,
-                self.recipe.seed,
-            );
+            let settings = self.fit_settings(self.recipe.train.clone(), self.recipe.seed);
             graph = self.fit(data, &graph, settings, Phase::Train)?;
         }
         let validation = self.validate(data, &graph)?;
@@ -52,6 +44,12 @@ impl Run<'_> {
         self.note(Event::Trained { in_this_run: train, validation })?;
         self.forget_progress()?;
         Ok(graph)
+    }
+
+    /// Training by `train` on the recipe's data.
+    pub(super) fn fit_settings(&self, train: TrainConfig, seed: u64) -> FitSettings {
+        let data = &self.recipe.data;
+        FitSettings { train, preprocess: data.preprocess, augment: data.augment, seed }
     }
 
     /// Trains `graph`, from where an interruption left it if that was in the same phase.

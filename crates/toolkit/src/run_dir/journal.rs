@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use taper_formats::write_file_atomic;
 
 /// The version of run directories that this Taper writes and reads.
 const VERSION: u32 = 1;
@@ -57,8 +58,7 @@ impl Journal {
     /// Opens the journal at `path`, checks every line and drops a torn tail.
     pub(super) fn open(path: &Path) -> Result<Self, RunDirError> {
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).append(true).open(path).map_err(io_error(path, "open the journal"))?;
+        let file = options.read(true).append(true).open(path).map_err(io_error(path, "open the journal"))?;
         lock(&file, path)?;
         let mut journal = Self { path: path.to_owned(), file, length: 0, next: 0 };
         let text = journal.text()?;

@@ -1,8 +1,6 @@
 //! Bad input: a clear error with the culprit's name, the right exit code, nothing left half-written.
 
-mod common;
-
-use common::{run, stderr};
+use crate::command::{run, stderr};
 use std::fs;
 use std::path::Path;
 
@@ -21,13 +19,15 @@ fn check(prepare: impl Fn(&Path), arguments: &[&str], code: i32, message: &str) 
 
 #[test]
 fn wrong_uses_of_the_command_line_exit_with_2() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["adapt", "--frobnicate"], "--frobnicate"),
         (&["adpat"], "adapt"),
         (&["adapt", "--set", "prune.laws.epocs=2"], "epochs"),
         (&["adapt", "--set", "prune.laws.batch.start=-1"], "prune.laws.batch"),
         (&["adapt", "--set", "prune.laws.cut=nan"], "prune.laws.cut"),
         (&["adapt", "--set", "nonsense"], "nonsense"),
+        (&["adapt", "--set", "threads=9999999"], "threads: expected 0 to 1024"),
+        (&["adapt", "--set", "name=a/b"], "name: expected 1 to 100 ASCII letters"),
         (&["inspect", "zoo:vgg16", "--image", "28"], "28x28x1"),
     ];
     for (arguments, message) in cases {
@@ -49,6 +49,7 @@ fn faulty_recipes_exit_with_1_and_name_file_key_and_line() {
         ("[model]\nsource = \"zoo:vgg61\"\n", "vgg61"),
         ("[model]\nsource = \"absent.tflite\"\n", "absent.tflite"),
         ("[data]\nsource = \"absent\"\n", "absent"),
+        ("[train]\nwhen = \"never\"\n", "`zoo:vgg16` is untrained"),
         ("name = \n", "bad.toml:1"),
     ];
     for (recipe, message) in cases {
