@@ -146,7 +146,8 @@ fn an_unwritable_directory_is_named() {
     let root = folder();
     let file = root.path().join("file");
     fs::write(&file, b"").expect("writes");
-    let error = RunDir::create(&file, RunName::Exact("run"), "").expect_err("not a directory").to_string();
+    let error = RunDir::create(&file, RunName::Exact("run"), "", &event(1));
+    let error = error.expect_err("not a directory").to_string();
     assert!(error.starts_with(&format!("{}: cannot ", file.display())), "{error}");
 
     let closed = root.path().join("closed");
@@ -154,7 +155,7 @@ fn an_unwritable_directory_is_named() {
     let mut permissions = fs::metadata(&closed).expect("reads").permissions();
     permissions.set_readonly(true);
     fs::set_permissions(&closed, permissions).expect("sets");
-    match RunDir::create(&closed, RunName::Exact("run"), "") {
+    match RunDir::create(&closed, RunName::Exact("run"), "", &event(1)) {
         Ok(_) => println!("skipped: this user may write to read-only directories"),
         Err(error) => {
             let named = format!("{}: cannot create the run directory: ", closed.join("run").display());
@@ -192,8 +193,7 @@ fn a_full_disk_loses_nothing() {
         return;
     };
     let root = disk.0.path();
-    let mut run = RunDir::create(root, RunName::Exact("run"), "seed = 1\n").expect("creates");
-    run.append(&event(1)).expect("appends");
+    let mut run = RunDir::create(root, RunName::Exact("run"), "seed = 1\n", &event(1)).expect("creates");
     run.write("model.tflite", b"old").expect("writes");
     let error = run.write("model.tflite", &[7; 64 << 10]).expect_err("full").to_string();
     assert!(error.contains("model.tflite") && error.contains("space"), "{error}");
@@ -203,7 +203,8 @@ fn a_full_disk_loses_nothing() {
     while filler.write_all(&[0; 512]).is_ok() {}
     let error = run.append(&"x".repeat(64 << 10)).expect_err("full").to_string();
     assert!(error.contains("journal.jsonl: cannot append an event: "), "{error}");
-    let second = RunDir::create(root, RunName::Exact("second"), &"#".repeat(64 << 10)).expect_err("full");
+    let second = RunDir::create(root, RunName::Exact("second"), &"#".repeat(64 << 10), &event(1));
+    let second = second.expect_err("full");
     assert!(second.to_string().contains("recipe.toml"), "{second}");
     assert!(!root.join("second").exists());
 
