@@ -173,6 +173,11 @@ impl Network {
         self.graph.tensor(self.chain[position]).shape.elements(1).unwrap_or(0)
     }
 
+    /// Lanes of each tensor of the chain for a batch.
+    fn lens(&self, batch: usize) -> Vec<usize> {
+        (0..self.chain.len()).map(|position| blocks(batch) * self.features(position)).collect()
+    }
+
     fn forward(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<()> {
         let batch = labels.len();
         let input = self.graph.tensor(self.chain[0]);
@@ -193,13 +198,8 @@ impl Network {
             let plan = self.plan(batch)?;
             self.plans.insert(batch, plan);
         }
+        let lens = self.lens(batch);
         let Some(layers) = self.plans.get_mut(&batch) else { return Ok(()) };
-        let count = blocks(batch);
-        let lens: Vec<usize> = self
-            .chain
-            .iter()
-            .map(|id| count * self.graph.tensor(*id).shape.elements(1).unwrap_or(0))
-            .collect();
         pack(images, batch, height * width, channels, &mut self.activations[0][..lens[0]]);
         for (position, layer) in layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(position + 1);
@@ -212,9 +212,7 @@ impl Network {
     }
 
     fn backward(&mut self, batch: usize) {
-        let count = blocks(batch);
-        let lens: Vec<usize> =
-            (0..self.chain.len()).map(|position| count * self.features(position)).collect();
+        let lens = self.lens(batch);
         let Some(layers) = self.plans.get_mut(&batch) else { return };
         // Nobody needs gradients before the first layer that learns.
         let Some(first) = layers.iter().position(Layer::learns) else { return };
@@ -237,12 +235,12 @@ impl Network {
     }
 
     fn make_room(&mut self, batch: usize) {
-        let mut widest = 0;
-        for position in 0..self.chain.len() {
-            let len = blocks(batch) * self.features(position);
-            widest = widest.max(if position > 0 { len } else { 0 });
-            grow(&mut self.activations[position], len);
+        let lens = self.lens(batch);
+        for (activation, len) in self.activations.iter_mut().zip(&lens) {
+            grow(activation, *len);
         }
+        // The input has no gradient.
+        let widest = lens[1..].iter().copied().max().unwrap_or(0);
         for gradient in &mut self.gradients {
             grow(gradient, widest);
         }

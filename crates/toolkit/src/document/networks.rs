@@ -4,6 +4,7 @@ use super::Told;
 use crate::error::Result;
 use crate::events::{Event, IntegersTested, TimedNetwork};
 use crate::run::{FLOAT_MODEL, time_of};
+use crate::run_dir::checkpoint_name;
 use std::path::Path;
 use taper_formats::Checkpoint;
 use taper_graph::ChannelGroups;
@@ -17,7 +18,7 @@ pub(super) fn widths(path: &Path, told: &Told<'_>) -> Result<Option<Section>> {
     let load = |name: &str| {
         Checkpoint::load(&path.join(name)).map(|checkpoint| ChannelGroups::of(&checkpoint.graph))
     };
-    let (before, after) = (load("iteration-00.taper")?, load(FLOAT_MODEL)?);
+    let (before, after) = (load(&checkpoint_name(0))?, load(FLOAT_MODEL)?);
     let layers = before.0.iter().filter_map(|group| {
         let left = after.0.iter().find(|other| other.name == group.name)?;
         Some(LayerWidth {

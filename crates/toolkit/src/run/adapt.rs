@@ -1,6 +1,6 @@
 //! Pruning and quantization within a run.
 
-use super::{INTEGER_MODEL, Run};
+use super::{INTEGER_MODEL, Run, unfinished};
 use crate::error::Result;
 use crate::events::{Event, Phase, Progress};
 use taper_adapt::prune::{Decisions, PruneState, Pruner};
@@ -20,7 +20,7 @@ impl Run<'_> {
                 let graph = self.checkpoint(state.iterations)?;
                 (Pruner::restore(config, max_loss, state), graph)
             }
-            None => (Pruner::new(config, max_loss, before, self.baseline()), before.clone()),
+            None => (Pruner::new(config, max_loss, before, self.baseline()?), before.clone()),
         };
         loop {
             let (what, total) = ("scoring the channels", data.validation.len());
@@ -83,12 +83,14 @@ impl Run<'_> {
     }
 
     /// The network before pruning on the validation split.
-    fn baseline(&self) -> Evaluation {
+    fn baseline(&self) -> Result<Evaluation> {
         let trained = self.events.iter().find_map(|event| match event {
             Event::Trained { validation, .. } => Some(*validation),
             _ => None,
         });
-        trained.unwrap_or(Evaluation { loss: f64::INFINITY, accuracy: 0.0 })
+        trained.ok_or_else(|| {
+            unfinished(self.dir.path(), "the journal does not tell of the network before pruning")
+        })
     }
 
     /// The settings of one retraining: those of training, but for what the laws set. Each has random numbers of its own.

@@ -13,13 +13,14 @@ use crate::error::{Result, ToolkitError};
 use crate::events::{DataSummary, Event, Observer, Scope, SplitSummary, Started};
 use crate::machine::Machine;
 use crate::recipe::Recipe;
-use crate::run_dir::{RunDir, RunName, read_events};
+use crate::run_dir::{RunDir, RunName};
 use crate::threads::thread_pool;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use taper_adapt::AdaptError;
 use taper_data::{Dataset, Splits};
+use taper_formats::Checkpoint;
 use taper_graph::Graph;
 
 /// The float network that a run ends with.
@@ -104,14 +105,6 @@ pub fn report(path: &Path) -> Result<PathBuf> {
     write_report(&dir, &recipe, &events)
 }
 
-/// The events of the run in the directory `path`, which may be at work.
-///
-/// # Errors
-/// If the directory is no run.
-pub fn events(path: &Path) -> Result<Vec<Event>> {
-    Ok(read_events(path)?)
-}
-
 impl Run<'_> {
     /// The whole run, as a table of contents. Each step looks into the journal first and does only what is not done.
     fn work(&mut self, data: &Splits, source: crate::source::Source) -> Result<Summary> {
@@ -147,9 +140,7 @@ impl Run<'_> {
     }
 
     fn keep_float_model(&self, graph: &Graph) -> Result<()> {
-        let bytes = taper_formats::Checkpoint::new(graph.clone()).to_bytes()?;
-        self.dir.write(FLOAT_MODEL, &bytes)?;
-        Ok(())
+        Ok(Checkpoint::new(graph.clone()).save(&self.dir.path().join(FLOAT_MODEL))?)
     }
 
     fn summary(&self) -> Result<Summary> {

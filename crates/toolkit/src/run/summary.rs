@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::events::{Event, NetworkTime, TimedNetwork};
 use crate::run::{FLOAT_MODEL, INTEGER_MODEL, unfinished};
+use crate::run_dir::checkpoint_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use taper_adapt::prune::Iteration;
@@ -178,5 +179,5 @@ pub(crate) fn time_of(events: &[Event], network: TimedNetwork) -> Option<&Networ
 
 /// The cost of the network before pruning.
 fn cost_before(path: &Path) -> Result<GraphCost> {
-    Ok(cost(&Checkpoint::load(&path.join("iteration-00.taper"))?.graph))
+    Ok(cost(&Checkpoint::load(&path.join(checkpoint_name(0)))?.graph))
 }

@@ -102,13 +102,6 @@ impl Journal {
     }
 }
 
-/// The events in the journal at `path`, which may belong to a run at work.
-pub(super) fn read<E: DeserializeOwned>(path: &Path) -> Result<Vec<E>, RunDirError> {
-    let file = File::open(path).map_err(io_error(path, "open the journal"))?;
-    let text = read_all(&file).map_err(io_error(path, "read the journal"))?;
-    parse(path, whole_lines(&text))
-}
-
 /// An event as it stands in the journal at `path`.
 fn line<E: Serialize>(path: &Path, sequence: u64, event: &E) -> Result<Vec<u8>, RunDirError> {
     let mut line = serde_json::to_vec(&Written { sequence, event })

@@ -39,19 +39,17 @@ pub struct RunDir {
     journal: Journal,
 }
 
+/// Name of the checkpoint of an iteration; 0 is the network before pruning.
+#[must_use]
+pub fn checkpoint_name(iteration: usize) -> String {
+    format!("iteration-{iteration:02}.taper")
+}
+
 /// Whether `name` can name a run: see [`NAME_RULE`].
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=100).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.')
-}
-
-/// The events in the journal of the run at `path`, in order, without taking hold of the run: it may be at work.
-///
-/// # Errors
-/// If `path` is not a run of this version, or a line of its journal is corrupt or no `E`.
-pub fn read_events<E: DeserializeOwned>(path: &Path) -> Result<Vec<E>, RunDirError> {
-    journal::read(&journal_of(path)?)
 }
 
 impl RunDir {
@@ -127,7 +125,7 @@ impl RunDir {
     /// The checkpoint of an iteration; 0 is the network before pruning.
     #[must_use]
     pub fn checkpoint_path(&self, iteration: usize) -> PathBuf {
-        self.path.join(format!("iteration-{iteration:02}.taper"))
+        self.path.join(checkpoint_name(iteration))
     }
 
     /// Writes the file `name` of the run, whole or not at all, and returns its path.

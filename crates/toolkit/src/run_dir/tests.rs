@@ -40,7 +40,7 @@ fn a_run_is_found_as_it_was_left() {
     assert_eq!(fs::read_to_string(run.recipe_path()).expect("reads"), "seed = 1\n");
     assert_eq!(run.events::<Event>().expect("reads"), [event(1), event(2)]);
     assert_eq!(run.append(&event(3)).expect("appends"), 3);
-    assert_eq!(read_events::<Event>(&path).expect("reads"), [event(1), event(2), event(3)]);
+    assert_eq!(run.events::<Event>().expect("reads"), [event(1), event(2), event(3)]);
     assert_eq!(run.checkpoint_path(7), path.join("iteration-07.taper"));
     let written = run.write("report.html", b"<html>").expect("writes");
     assert_eq!(fs::read(written).expect("reads"), b"<html>");
@@ -136,7 +136,6 @@ fn only_one_works_on_a_run() {
     let path = run_of_two(root.path());
     let holder = RunDir::open(&path).expect("opens");
     assert!(matches!(RunDir::open(&path), Err(RunDirError::Locked(_))));
-    assert_eq!(read_events::<Event>(&path).expect("reading needs no lock").len(), 2);
     drop(holder);
     RunDir::open(&path).expect("opens again");
 }
