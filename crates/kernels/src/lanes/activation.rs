@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Lanes;
+use super::parallel::grain;
 use crate::cpu::{Isa, Simd, WithSimd};
 
 /// How many lanes of vectors one task of an element-wise kernel takes.
@@ -48,7 +49,8 @@ impl Activation {
 /// Panics if the slices differ in length.
 pub fn activation_forward(isa: Isa, activation: Activation, x: &[Lanes], y: &mut [Lanes]) {
     assert_eq!(x.len(), y.len(), "input and output of an activation differ in length");
-    let tasks = y.par_chunks_mut(ELEMENTS_PER_TASK).zip(x.par_chunks(ELEMENTS_PER_TASK));
+    let tasks =
+        y.par_chunks_mut(ELEMENTS_PER_TASK).with_min_len(grain()).zip(x.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(y, x)| isa.dispatch(Forward { activation, x, y }));
 }
 
@@ -63,7 +65,8 @@ pub fn activation_backward(isa: Isa, activation: Activation, y: &[Lanes], gradie
     if activation == Activation::None {
         return;
     }
-    let tasks = gradient.par_chunks_mut(ELEMENTS_PER_TASK).zip(y.par_chunks(ELEMENTS_PER_TASK));
+    let tasks =
+        gradient.par_chunks_mut(ELEMENTS_PER_TASK).with_min_len(grain()).zip(y.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(gradient, y)| isa.dispatch(Backward { activation, y, gradient }));
 }
 

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::parallel::grain;
 use super::{LANES, Lanes, Workspace, blocks, valid_lanes};
 use crate::cpu::{Isa, Simd, WithSimd};
 
@@ -71,7 +72,7 @@ impl BatchNorm {
         let planes = blocks(self.batch) * self.channels;
         let (_, moments) = workspace.buffers(0, 2 * planes);
         let (moments, _) = moments.as_chunks_mut::<2>();
-        moments.par_iter_mut().enumerate().for_each(|(plane, moments)| {
+        moments.par_iter_mut().with_min_len(grain()).enumerate().for_each(|(plane, moments)| {
             let lanes = valid_lanes(self.batch, plane / self.channels);
             let x = &x[plane * self.pixels..][..self.pixels];
             *moments = self.isa.dispatch(Moments { x, lanes });
@@ -131,7 +132,7 @@ impl BatchNorm {
         let planes = blocks(self.batch) * self.channels;
         let (_, sums) = workspace.buffers(0, 2 * planes);
         let (sums, _) = sums.as_chunks_mut::<2>();
-        sums.par_iter_mut().enumerate().for_each(|(plane, sums)| {
+        sums.par_iter_mut().with_min_len(grain()).enumerate().for_each(|(plane, sums)| {
             let lanes = valid_lanes(self.batch, plane / self.channels);
             let part = plane * self.pixels..(plane + 1) * self.pixels;
             let mean = statistics.mean[plane % self.channels];
@@ -144,7 +145,7 @@ impl BatchNorm {
             dgamma[channel] = (product * f64::from(statistics.inverse_deviation[channel])) as f32;
         }
         let count = (self.batch * self.pixels) as f32;
-        dx.par_chunks_mut(self.pixels.max(1)).enumerate().for_each(|(plane, dx)| {
+        dx.par_chunks_mut(self.pixels.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, dx)| {
             let channel = plane % self.channels;
             let lanes = valid_lanes(self.batch, plane / self.channels);
             let part = plane * self.pixels..(plane + 1) * self.pixels;
@@ -188,9 +189,11 @@ impl BatchNorm {
     fn apply(&self, x: &[Lanes], y: &mut [Lanes], line: impl Fn(usize) -> Line + Sync) {
         self.check(y.len());
         let size = self.pixels.max(1);
-        y.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each(|(plane, (y, x))| {
-            self.isa.dispatch(Apply { line: line(plane % self.channels), x, y });
-        });
+        y.par_chunks_mut(size).with_min_len(grain()).zip(x.par_chunks(size)).enumerate().for_each(
+            |(plane, (y, x))| {
+                self.isa.dispatch(Apply { line: line(plane % self.channels), x, y });
+            },
+        );
     }
 }
 

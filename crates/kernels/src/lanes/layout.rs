@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::parallel::grain;
 use super::{LANES, Lanes, blocks, valid_lanes};
 
 /// Packs NHWC `[batch][pixels][channels]` into lane layout `[blocks][channels][pixels]`; lanes past the last image
@@ -14,7 +15,7 @@ pub fn pack(nhwc: &[f32], batch: usize, pixels: usize, channels: usize, packed: 
     let image = pixels * channels;
     assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
     assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
-    packed.par_chunks_mut(image.max(1)).enumerate().for_each(|(block, packed)| {
+    packed.par_chunks_mut(image.max(1)).with_min_len(grain()).enumerate().for_each(|(block, packed)| {
         packed.fill(Lanes::ZERO);
         for lane in 0..valid_lanes(batch, block) {
             let from = &nhwc[(block * LANES + lane) * image..][..image];
@@ -36,7 +37,7 @@ pub fn unpack(packed: &[Lanes], batch: usize, pixels: usize, channels: usize, nh
     let image = pixels * channels;
     assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
     assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
-    nhwc.par_chunks_mut(image.max(1)).enumerate().for_each(|(n, to)| {
+    nhwc.par_chunks_mut(image.max(1)).with_min_len(grain()).enumerate().for_each(|(n, to)| {
         let packed = &packed[n / LANES * image..][..image];
         for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
             for (channel, value) in values.iter_mut().enumerate() {
@@ -70,7 +71,7 @@ fn reorder(from: &[Lanes], rows: usize, columns: usize, to: &mut [Lanes]) {
     let size = (rows * columns).max(1);
     assert_eq!(from.len(), to.len(), "features and maps differ in length");
     assert_eq!(from.len() % size, 0, "a length of whole blocks of {size} features");
-    to.par_chunks_mut(size).zip(from.par_chunks(size)).for_each(|(to, from)| {
+    to.par_chunks_mut(size).with_min_len(grain()).zip(from.par_chunks(size)).for_each(|(to, from)| {
         for (column, to) in to.chunks_exact_mut(rows.max(1)).enumerate() {
             for (row, to) in to.iter_mut().enumerate() {
                 *to = from[row * columns + column];

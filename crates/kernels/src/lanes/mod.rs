@@ -28,6 +28,7 @@ pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
+pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};
 pub use zeros::count_zeros;
 

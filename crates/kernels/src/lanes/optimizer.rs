@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::parallel::grain;
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 
 /// How many weights one task takes.
@@ -52,6 +53,7 @@ impl Adam {
         let corrections = [correction(self.beta1), correction(self.beta2)];
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
+            .with_min_len(grain())
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
             .zip(mean.par_chunks_mut(WEIGHTS_PER_TASK).zip(square.par_chunks_mut(WEIGHTS_PER_TASK)))
             .for_each(|((weights, gradient), (mean, square))| {
@@ -78,7 +80,7 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
         }
         sums.iter().sum::<f64>()
     };
-    let sums: Vec<f64> = values.par_chunks(WEIGHTS_PER_TASK).map(of_chunk).collect();
+    let sums: Vec<f64> = values.par_chunks(WEIGHTS_PER_TASK).with_min_len(grain()).map(of_chunk).collect();
     sums.iter().sum()
 }
 
@@ -107,6 +109,7 @@ impl Sgd {
         assert_eq!([gradient.len(), velocity.len()], [weights.len(); 2], "lengths of SGD's slices");
         weights
             .par_chunks_mut(WEIGHTS_PER_TASK)
+            .with_min_len(grain())
             .zip(gradient.par_chunks(WEIGHTS_PER_TASK))
             .zip(velocity.par_chunks_mut(WEIGHTS_PER_TASK))
             .for_each(|((weights, gradient), velocity)| {

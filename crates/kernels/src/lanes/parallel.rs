@@ -1,8 +1,33 @@
-//! Writing one slice from several tasks that own interleaved parts of it.
+//! Who runs a kernel's tasks, and writing one slice from several tasks that own interleaved parts of it.
 
 #![allow(unsafe_code, reason = "tasks write disjoint, interleaved parts of one slice")]
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with every kernel in it on this thread alone.
+///
+/// Whoever works on several parts of a batch at once calls kernels so: their tasks would otherwise wander between
+/// threads, and away from the caches that hold their operands. The results are the same.
+pub fn on_this_thread<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    work()
+}
+
+/// How many items of a parallel iterator rayon must leave together: all of them within [`on_this_thread`].
+pub(super) fn grain() -> usize {
+    if ALONE.get() { usize::MAX } else { 1 }
+}
 
 /// A mutable slice whose parts are handed to several tasks.
 #[derive(Clone, Copy)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::parallel::grain;
 use super::{Lanes, Padding, blocks};
 use crate::cpu::{Isa, Simd, WithSimd};
 
@@ -125,7 +126,7 @@ impl MaxPool2d {
         assert_eq!([x.len(), dx.len()], [geometry.input_len(); 2], "lengths of the input and its gradient");
         assert_eq!([y.len(), dy.len()], [geometry.output_len(); 2], "lengths of the output and its gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1)).enumerate().for_each(|(plane, dx)| {
+        dx.par_chunks_mut(input.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, dx)| {
             let x = &x[plane * input..][..input];
             let [y, dy] = [y, dy].map(|slice| &slice[plane * output..][..output]);
             self.isa.dispatch(MaxBackward { geometry, x, y, dy, dx });
@@ -166,7 +167,7 @@ impl AveragePool2d {
         assert_eq!(dx.len(), geometry.input_len(), "length of the input's gradient");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1)).enumerate().for_each(|(plane, dx)| {
+        dx.par_chunks_mut(input.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, dx)| {
             self.isa.dispatch(AverageBackward { geometry, dy: &dy[plane * output..][..output], dx });
         });
     }
@@ -182,7 +183,7 @@ fn forward(isa: Isa, geometry: &PoolGeometry, rule: Rule, x: &[Lanes], y: &mut [
     assert_eq!(x.len(), geometry.input_len(), "length of the input");
     assert_eq!(y.len(), geometry.output_len(), "length of the output");
     let (input, output) = (geometry.input_plane(), geometry.output_plane());
-    y.par_chunks_mut(output.max(1)).enumerate().for_each(|(plane, y)| {
+    y.par_chunks_mut(output.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, y)| {
         isa.dispatch(Forward { geometry, rule, x: &x[plane * input..][..input], y });
     });
 }

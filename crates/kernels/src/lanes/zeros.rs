@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::parallel::grain;
 use super::{Lanes, blocks, valid_lanes};
 use crate::cpu::{Isa, Simd, WithSimd};
 
@@ -17,6 +18,7 @@ pub fn count_zeros(isa: Isa, y: &[Lanes], batch: usize, channels: usize, pixels:
     assert!(pixels <= 1 << 24, "a map of {pixels} pixels is too large to count in f32");
     (0..channels)
         .into_par_iter()
+        .with_min_len(grain())
         .map(|channel| {
             let of_block = |block: usize| {
                 let plane = &y[(block * channels + channel) * pixels..][..pixels];

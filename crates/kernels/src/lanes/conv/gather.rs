@@ -13,7 +13,10 @@ use rayon::prelude::*;
 use super::geometry::{Conv2dGeometry, Run};
 use super::tile::{self, Finish, Operand, Part, Scalars, Sum, Target};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
-use crate::lanes::{Activation, Lanes, blocks, parallel::DisjointMut};
+use crate::lanes::{
+    Activation, Lanes, blocks,
+    parallel::{DisjointMut, grain},
+};
 
 /// How many bytes of input a task goes over again and again: about half of a second-level cache.
 const CACHED_BYTES: usize = 512 << 10;
@@ -138,7 +141,7 @@ impl Gather {
         assert_eq!(weights.len(), channels[1] * self.taps * self.group_inputs, "length of the weights");
         assert!(bias.is_none_or(|bias| bias.len() == channels[1]), "the bias needs a value per channel");
         let output = DisjointMut::new(output);
-        self.tasks().into_par_iter().for_each(|task| {
+        self.tasks().into_par_iter().with_min_len(grain()).for_each(|task| {
             isa.dispatch(GatherTask { gather: self, task, input, weights, bias, activation, output });
         });
     }

@@ -17,7 +17,10 @@ use rayon::prelude::*;
 use super::geometry::{Axis, Conv2dGeometry};
 use super::tile::{self, Finish, Operand, Part, Scalars, Store, Sum, Target, Vectors};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
-use crate::lanes::{Lanes, Workspace, blocks, parallel::DisjointMut};
+use crate::lanes::{
+    Lanes, Workspace, blocks,
+    parallel::{DisjointMut, grain},
+};
 
 /// How many bytes a tile goes over once per tap: most of a first-level cache.
 const CHUNK_BYTES: usize = 24 << 10;
@@ -121,11 +124,11 @@ impl WeightGradient {
                     }
                 }
             }
-            tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+            tasks.into_par_iter().with_min_len(grain()).for_each(|task| isa.dispatch(task));
         }
         if self.splits > 1 {
             let used = units.div_ceil(units.div_ceil(self.splits));
-            dw.par_iter_mut().with_min_len(1024).enumerate().for_each(|(at, dw)| {
+            dw.par_iter_mut().with_min_len(grain().max(1024)).enumerate().for_each(|(at, dw)| {
                 *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
             });
         }
@@ -138,28 +141,30 @@ pub(super) fn transpose(geometry: &Conv2dGeometry, weights: &[f32], transposed: 
     let (inputs, outputs) = (geometry.group_in_channels(), geometry.group_out_channels());
     let (taps, row) = (geometry.taps(), geometry.taps() * outputs);
     let group = (inputs * row).max(1);
-    transposed.par_chunks_mut(group).zip(weights.par_chunks(group)).for_each(|(transposed, weights)| {
-        transposed.par_chunks_mut(LANES * row).enumerate().for_each(|(n, rows)| {
-            // Squares of 16 by 16 weights, so that whole cache lines are read and written.
-            let height = rows.len() / row;
-            for output in (0..outputs).step_by(LANES) {
-                let width = LANES.min(outputs - output);
-                for tap in 0..taps {
-                    let mut square = [[0.0; LANES]; LANES];
-                    for (at, line) in square[..width].iter_mut().enumerate() {
-                        let from = ((output + at) * taps + tap) * inputs + n * LANES;
-                        line[..height].copy_from_slice(&weights[from..from + height]);
-                    }
-                    for (at, row) in rows.chunks_exact_mut(row).enumerate() {
-                        let to = &mut row[tap * outputs + output..][..width];
-                        for (to, line) in to.iter_mut().zip(&square) {
-                            *to = line[at];
+    transposed.par_chunks_mut(group).with_min_len(grain()).zip(weights.par_chunks(group)).for_each(
+        |(transposed, weights)| {
+            transposed.par_chunks_mut(LANES * row).with_min_len(grain()).enumerate().for_each(|(n, rows)| {
+                // Squares of 16 by 16 weights, so that whole cache lines are read and written.
+                let height = rows.len() / row;
+                for output in (0..outputs).step_by(LANES) {
+                    let width = LANES.min(outputs - output);
+                    for tap in 0..taps {
+                        let mut square = [[0.0; LANES]; LANES];
+                        for (at, line) in square[..width].iter_mut().enumerate() {
+                            let from = ((output + at) * taps + tap) * inputs + n * LANES;
+                            line[..height].copy_from_slice(&weights[from..from + height]);
+                        }
+                        for (at, row) in rows.chunks_exact_mut(row).enumerate() {
+                            let to = &mut row[tap * outputs + output..][..width];
+                            for (to, line) in to.iter_mut().zip(&square) {
+                                *to = line[at];
+                            }
                         }
                     }
                 }
-            }
-        });
-    });
+            });
+        },
+    );
 }
 
 /// Overwrites `dbias` with the sum of `dy` over images and pixels, per channel.
@@ -167,7 +172,7 @@ pub(super) fn bias_gradient(isa: Isa, geometry: &Conv2dGeometry, dy: &[Lanes], d
     assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
     assert_eq!(dbias.len(), geometry.out_channels, "length of the bias' gradient");
     let plane = geometry.out_height() * geometry.out_width();
-    dbias.par_iter_mut().enumerate().for_each(|(channel, dbias)| {
+    dbias.par_iter_mut().with_min_len(grain()).enumerate().for_each(|(channel, dbias)| {
         let planes = (0..blocks(geometry.batch)).map(|block| {
             let start = (block * geometry.out_channels + channel) * plane;
             f64::from(isa.dispatch(SumPlane(&dy[start..start + plane])))
@@ -196,7 +201,7 @@ impl WithSimd for SumPlane<'_> {
 fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lanes]) {
     let plane = geometry.in_height * geometry.in_width;
     let blocks = blocks(geometry.batch);
-    transposed.par_chunks_mut(plane * LANES).enumerate().for_each(|(n, to)| {
+    transposed.par_chunks_mut(plane * LANES).with_min_len(grain()).enumerate().for_each(|(n, to)| {
         let (vector, block) = (n / blocks, n % blocks);
         let first = (block * geometry.in_channels + vector * LANES) * plane;
         for (pixel, to) in to.chunks_exact_mut(LANES).enumerate() {
