@@ -47,6 +47,21 @@ pub enum AdaptError {
         /// What was expected and what was found.
         message: String,
     },
+    /// Not even the smallest part of a batch fits into the memory budget.
+    #[error(
+        "`{network}` exceeds its memory budget: {images} images take {bytes} bytes for activations and gradients, \
+         {budget} are allowed"
+    )]
+    Memory {
+        /// Name of the network.
+        network: String,
+        /// Images of the smallest part of a batch.
+        images: usize,
+        /// What they take.
+        bytes: usize,
+        /// What they may take.
+        budget: usize,
+    },
     /// Training left the numbers that floats can hold.
     #[error(
         "training diverged in epoch {epoch}, step {step}: {what}; lower the learning rate `train.learning_rate` or \

@@ -5,27 +5,27 @@
 
 /// When a buffer is in use, in steps, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetime {
+pub struct Lifetime {
     /// Number of elements.
-    pub(crate) len: usize,
+    pub len: usize,
     /// First step that uses the buffer.
-    pub(crate) first: usize,
+    pub first: usize,
     /// Last step that uses it.
-    pub(crate) last: usize,
+    pub last: usize,
 }
 
 /// Where the buffers stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// Offset of each buffer in elements, in the order of the lifetimes.
-    pub(crate) offsets: Vec<usize>,
+    pub offsets: Vec<usize>,
     /// Elements of the whole arena.
-    pub(crate) len: usize,
+    pub len: usize,
 }
 
 /// Lays out buffers, each at a multiple of `alignment` elements. `None` if the arena would exceed memory's
 /// addresses.
-pub(crate) fn layout(buffers: &[Lifetime], alignment: usize) -> Option<Layout> {
+pub fn layout(buffers: &[Lifetime], alignment: usize) -> Option<Layout> {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(buffers[index].len), index));
     let mut layout = Layout { offsets: vec![0; buffers.len()], len: 0 };

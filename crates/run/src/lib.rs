@@ -4,7 +4,7 @@
 //! work that can be done once is done at preparation: checks, packing of weights, and the plan of one arena per
 //! element type. [`Session::run`] allocates nothing on the CPU.
 
-mod arena;
+pub mod arena;
 mod backend;
 mod cpu;
 mod error;

@@ -1,7 +1,7 @@
 //! Scores of channels: the average percentage of zeros (APoZ).
 
 use crate::error::Result;
-use crate::train::{Evaluation, Network, evaluate_each};
+use crate::train::{Evaluation, Network, evaluate};
 use taper_data::{Dataset, Preprocess};
 use taper_graph::{ChannelGroups, Graph, nonlinearity_output};
 
@@ -32,15 +32,9 @@ pub fn apoz(
         .prunable()
         .filter_map(|group| Some((group, nonlinearity_output(graph, group.layer)?)))
         .collect();
-    let mut zeros: Vec<Vec<u64>> = observed.iter().map(|(group, _)| vec![0; group.units.len()]).collect();
-    let evaluation = evaluate_each(network, dataset, preprocess, |network, count| {
-        for ((_, tensor), zeros) in observed.iter().zip(&mut zeros) {
-            for (sum, found) in zeros.iter_mut().zip(network.zeros(*tensor, count)?) {
-                *sum += found;
-            }
-        }
-        Ok(())
-    })?;
+    network.watch(&observed.iter().map(|(_, tensor)| *tensor).collect::<Vec<_>>())?;
+    let evaluation = evaluate(network, dataset, preprocess)?;
+    let zeros = network.take_zeros();
     let scores = observed.iter().zip(zeros).map(|((group, tensor), zeros)| {
         let [height, width, _] = graph.tensor(*tensor).shape.image().unwrap_or([1, 1, 1]);
         let values = (dataset.len() * height * width).max(1) as f64;

@@ -1,8 +1,9 @@
 //! The speed of training steps: forward, loss, backward and Adam.
 
 use super::config::{OptimizerKind, TrainConfig};
-use super::network::{LayerTime, Network};
+use super::network::Network;
 use super::optimizer::{Optimizer, OptimizerSettings};
+use super::worker::LayerTime;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -91,13 +92,14 @@ impl StepBenchmark {
         let peak_before = fma_peak(Isa::best(), PEAK_DURATION);
         self.step()?;
         self.step()?;
+        self.network.take_times();
         let (mut steps, mut layers) = (Vec::new(), Vec::new());
         let begun = Instant::now();
         while steps.len() < 3 || begun.elapsed() < duration {
             let started = Instant::now();
             self.step()?;
             steps.push(started.elapsed().as_secs_f64());
-            layers.push(self.network.layer_times().map(|(_, time)| time).collect::<Vec<_>>());
+            layers.push(self.network.take_times());
         }
         let peak = peak_before.max(fma_peak(Isa::best(), PEAK_DURATION)) / 1e9;
         let layers = self.layers(&layers);
@@ -123,7 +125,7 @@ impl StepBenchmark {
         /// Small, so that the weights hardly change while the clock runs.
         const LEARNING_RATE: f32 = 1e-6;
         self.network.learn(&self.images, &self.labels)?;
-        self.optimizer.step(self.network.parameters_mut(), LEARNING_RATE);
+        self.optimizer.step(&mut self.network, LEARNING_RATE);
         Ok(())
     }
 
@@ -131,7 +133,7 @@ impl StepBenchmark {
     fn layers(&self, steps: &[Vec<LayerTime>]) -> Vec<LayerSpeed> {
         let costs = cost(&self.graph);
         let mut layers = Vec::new();
-        for (position, (name, _)) in self.network.layer_times().enumerate() {
+        for (position, name) in self.network.steps().enumerate() {
             let node = self.graph.nodes.iter().zip(&costs.nodes).find(|(node, _)| node.name == name);
             let Some((node, cost)) = node else { continue };
             if !matches!(node.op, Op::Conv2d(_) | Op::FullyConnected(_)) {

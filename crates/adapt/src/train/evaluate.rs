@@ -22,16 +22,6 @@ pub struct Evaluation {
 /// # Errors
 /// If the images or labels do not fit the network.
 pub fn evaluate(network: &mut Network, dataset: &Dataset, preprocess: Preprocess) -> Result<Evaluation> {
-    evaluate_each(network, dataset, preprocess, |_, _| Ok(()))
-}
-
-/// As [`evaluate`], and calls `visit` with the network and the number of images after each batch.
-pub(crate) fn evaluate_each(
-    network: &mut Network,
-    dataset: &Dataset,
-    preprocess: Preprocess,
-    mut visit: impl FnMut(&Network, usize) -> Result<()>,
-) -> Result<Evaluation> {
     check_data(network, dataset)?;
     let mut batches = Batches::in_order(dataset, preprocess);
     let mut images = vec![0.0; BATCH * dataset.shape().elements()];
@@ -41,7 +31,6 @@ pub(crate) fn evaluate_each(
         let result = network.evaluate(&images[..count * dataset.shape().elements()], &labels[..count])?;
         loss += result.loss * count as f64;
         correct += result.correct;
-        visit(network, count)?;
     }
     let samples = dataset.len() as f64;
     Ok(Evaluation { loss: loss / samples, accuracy: correct as f64 / samples })

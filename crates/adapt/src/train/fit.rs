@@ -155,7 +155,7 @@ impl<'a> Fit<'a> {
             let images = &self.images[..count * self.train.shape().elements()];
             let result = self.network.learn(images, &self.labels[..count])?;
             learning_rate = self.learning_rate();
-            let norm = self.optimizer.step(self.network.parameters_mut(), learning_rate as f32);
+            let norm = self.optimizer.step(&mut self.network, learning_rate as f32);
             self.progress.steps = self.optimizer.steps;
             check_finite("the loss", result.loss, epoch, step)?;
             check_finite("the gradient", norm, epoch, step)?;

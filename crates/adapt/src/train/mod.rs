@@ -12,12 +12,14 @@ mod layer;
 mod network;
 mod optimizer;
 mod parameter;
+mod plan;
+mod program;
+mod worker;
 
 pub use bench::{LayerSpeed, StepBenchmark, TrainingSpeed};
 pub use config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig, TrainWhen};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochRecord, Fit, FitProgress, FitSettings, FitState, StepProgress};
 pub use initialize::initialize;
-pub use network::{LayerTime, Network};
-
-pub(crate) use evaluate::evaluate_each;
+pub use network::{Network, NetworkSettings};
+pub use worker::LayerTime;

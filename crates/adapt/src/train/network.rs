@@ -1,70 +1,141 @@
-//! A network in training: its layers as a chain, its parameters and its buffers.
+//! A network in training: its program, its parameters and its buffers.
+//!
+//! A batch passes the layers in chunks of images. Where a network has many parameters, or batch normalisation ties the
+//! images of a batch together, the whole batch is one chunk, and all threads share the work of each layer; only if its
+//! activations exceed the memory budget is it cut into smaller ones, one after the other. A narrow network hardly has
+//! work to share in a layer: there, chunks of 16 images pass all layers on a thread of their own, in its caches.
+//!
+//! Chunks, and the order in which their gradients are added up, follow from the network and the batch alone.
 
-use super::layer::{Layer, Mode};
+use super::layer::Mode;
 use super::parameter::Parameters;
+use super::plan::Plan;
+use super::program::{Program, Value};
+use super::worker::{Chunk, LayerTime, Pass, Worker};
 use crate::error::{AdaptError, Result};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::time::Instant;
-use taper_graph::{Graph, GraphError, Op, Shape, Softmax, TensorData, TensorId};
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, PoisonError};
+use taper_graph::{Graph, Op, Shape, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{Lanes, LossSummary, Workspace, blocks, count_zeros, pack, softmax_cross_entropy};
+use taper_kernels::lanes::{LANES, LossSummary, on_this_thread};
+
+/// How much the running statistics of batch normalisation keep of themselves at each step. Retraining takes few
+/// steps, so they must follow faster than with Keras's 0.99.
+const STATISTICS_MOMENTUM: f32 = 0.9;
+
+/// Networks with at most this many parameters are narrow: their gradients fit into a second-level cache several times.
+const NARROW: usize = 1 << 16;
+
+/// Parts of a batch of a narrow network whose gradients are added up apart from each other.
+const PARTS: usize = 16;
+
+/// What a network is prepared for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkSettings {
+    /// Nodes whose parameters stay as they are, batch statistics included. A name may end in `*`, which stands for
+    /// anything.
+    pub freeze: Vec<String>,
+    /// The most bytes that activations and their gradients may take. A batch that needs more is cut into smaller ones,
+    /// whose gradients are added up; batch normalisation then sees the statistics of each of them.
+    pub memory_budget: Option<usize>,
+}
 
 /// A classifier that can be trained and evaluated on mini-batches.
 ///
-/// Activations lie in lane layout (see `taper_kernels::lanes`). The network is a chain of layers that ends in logits;
-/// a softmax at its end is part of the loss. Buffers are kept between batches and grow only when a larger batch comes.
+/// Activations lie in lane layout (see `taper_kernels::lanes`). A softmax at the network's end is part of the loss. Buffers
+/// are kept between batches and grow only when a larger batch comes.
 pub struct Network {
+    /// The network without its parameters' values.
     graph: Graph,
+    program: Program,
     parameters: Parameters,
-    /// The tensors along the chain: the input, then what each layer writes.
-    chain: Vec<TensorId>,
-    /// The layers for each batch size that has come so far.
-    plans: BTreeMap<usize, Vec<Layer>>,
-    /// What each tensor of the chain holds.
-    activations: Vec<Vec<Lanes>>,
-    /// Gradients of two neighbours in the chain.
-    gradients: [Vec<Lanes>; 2],
-    /// How long each layer took in the batch that ran last.
-    times: Vec<LayerTime>,
-    workspace: Workspace,
+    gradients: Vec<f32>,
+    /// Gradients of the parts of a batch.
+    parts: Vec<Part>,
+    plans: BTreeMap<(usize, Mode), Plan>,
+    /// One for each thread.
+    workers: Vec<Mutex<Worker>>,
+    watched: Vec<Value>,
+    memory_budget: Option<usize>,
+    /// The modes in which chunks pass at once, each on a thread of its own.
+    at_once: Vec<Mode>,
     isa: Isa,
 }
 
-/// How long a layer took, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct LayerTime {
-    /// Forward.
-    pub forward: f64,
-    /// Backward, of parameters and input together; 0 where nobody needs a gradient.
-    pub backward: f64,
+/// What some chunks of a batch come to.
+struct Part {
+    gradients: Vec<f32>,
+    /// Of one chunk, before they are added to the others'.
+    of_chunk: Vec<f32>,
+    summary: LossSummary,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { gradients: Vec::new(), of_chunk: Vec::new(), summary: NOTHING }
+    }
+}
+
+/// How a batch is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunking {
+    /// One chunk after the other, each of so many images, with all threads in each layer.
+    InTurns(usize),
+    /// Chunks of so many images, each on a thread of its own.
+    AtOnce(usize),
 }
 
 impl Network {
-    /// Prepares a float network with one image input and one output for training.
+    /// Prepares a float network with one input and one output for training.
     ///
     /// # Errors
-    /// If the graph is inconsistent, is no chain, or holds an operator that has no gradient here.
+    /// If the graph is inconsistent, or holds an operator that has no gradient here.
     pub fn new(graph: &Graph) -> Result<Self> {
+        Self::with_settings(graph.clone(), &NetworkSettings::default())
+    }
+
+    /// Prepares a float network with one input and one output for training.
+    ///
+    /// # Errors
+    /// As for [`Network::new`], and if nothing is to learn.
+    pub fn with_settings(mut graph: Graph, settings: &NetworkSettings) -> Result<Self> {
         graph.verify()?;
-        let chain = chain(graph)?;
-        let network = Self {
-            parameters: Parameters::of(graph)?,
-            graph: graph.clone(),
-            activations: vec![Vec::new(); chain.len()],
-            gradients: [Vec::new(), Vec::new()],
-            times: vec![LayerTime::default(); chain.len() - 1],
-            chain,
+        let frozen = |name: &str| settings.freeze.iter().any(|pattern| matches(pattern, name));
+        let parameters = Parameters::take(&mut graph, frozen)?;
+        let program = Program::of(&graph, &parameters)?;
+        let narrow = parameters.iter().map(|parameter| parameter.value.len()).sum::<usize>() <= NARROW;
+        let tied = program
+            .steps
+            .iter()
+            .any(|step| step.learns && matches!(graph.node(step.node).op, Op::BatchNorm(_)));
+        let at_once = match (narrow, tied) {
+            (true, false) => vec![Mode::Train, Mode::Evaluate],
+            (true, true) => vec![Mode::Evaluate],
+            (false, _) => Vec::new(),
+        };
+        let mut network = Self {
+            gradients: vec![0.0; parameters.gradients()],
+            parameters,
+            program,
+            graph,
+            parts: Vec::new(),
             plans: BTreeMap::new(),
-            workspace: Workspace::new(),
+            workers: Vec::new(),
+            watched: Vec::new(),
+            memory_budget: settings.memory_budget,
+            at_once,
             isa: Isa::best(),
         };
-        let logits = &graph.tensor(network.chain[network.chain.len() - 1]);
+        // Layers are built here once so that what cannot be trained is refused before any work is done.
+        network.prepare(1, Mode::Train)?;
+        let logits = network.graph.tensor(network.program.values[network.program.logits].tensor);
         if logits.shape.channels() != Some(network.classes()) {
             let message = format!("expected a value per class in `{}`, found {}", logits.name, logits.shape);
             return Err(network.unsupported(message));
         }
-        // Layers are built here once so that what cannot be trained is refused before any work is done.
-        if !network.plan(1)?.iter().any(Layer::learns) {
+        if !network.program.values[network.program.logits].learns {
             return Err(network.unsupported("no layer has parameters to learn".to_owned()));
         }
         Ok(network)
@@ -78,13 +149,13 @@ impl Network {
 
     /// The shape of the input.
     pub(super) fn input_shape(&self) -> &Shape {
-        &self.graph.tensor(self.chain[0]).shape
+        self.program.shape(&self.graph, 0)
     }
 
     /// The number of classes.
     #[must_use]
     pub fn classes(&self) -> usize {
-        self.features(self.chain.len() - 1)
+        self.program.values[self.program.logits].features
     }
 
     /// The parameters as they stand.
@@ -92,9 +163,14 @@ impl Network {
         &self.parameters
     }
 
-    /// The parameters, for an optimizer.
+    /// The parameters, to be changed.
     pub(super) fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
+    }
+
+    /// The parameters, to be changed by their gradients, which may be scaled on the way.
+    pub(super) fn parameters_and_gradients(&mut self) -> (&mut Parameters, &mut [f32]) {
+        (&mut self.parameters, &mut self.gradients)
     }
 
     /// The network with the parameters as they stand.
@@ -107,147 +183,216 @@ impl Network {
         graph
     }
 
-    /// Runs a batch forward and backward; the gradients of the mean loss are left in the parameters.
+    /// Runs a batch forward and backward; the gradients of the mean loss are left for the optimizer.
     ///
     /// `images` is `[labels.len()][H][W][C]`, already preprocessed. Batch normalisation uses the batch's statistics and
     /// updates the running ones.
     ///
     /// # Errors
-    /// If the batch does not fit the network.
+    /// If the batch does not fit the network, or not into the memory budget.
     pub fn learn(&mut self, images: &[f32], labels: &[u32]) -> Result<LossSummary> {
-        self.forward(images, labels, Mode::Train)?;
-        let classes = self.classes();
-        let len = blocks(labels.len()) * classes;
-        let logits = &self.activations[self.chain.len() - 1][..len];
-        let summary = softmax_cross_entropy(logits, labels, classes, Some(&mut self.gradients[0][..len]));
-        self.backward(labels.len());
-        Ok(summary)
+        self.pass(images, labels, Mode::Train)
     }
 
     /// Runs a batch forward with the running statistics of batch normalisation. Arguments as for [`Network::learn`].
     ///
     /// # Errors
-    /// If the batch does not fit the network.
+    /// As for [`Network::learn`].
     pub fn evaluate(&mut self, images: &[f32], labels: &[u32]) -> Result<LossSummary> {
-        self.forward(images, labels, Mode::Evaluate)?;
-        let len = blocks(labels.len()) * self.classes();
-        let logits = &self.activations[self.chain.len() - 1][..len];
-        Ok(softmax_cross_entropy(logits, labels, self.classes(), None))
+        self.pass(images, labels, Mode::Evaluate)
     }
 
-    /// How many values of each channel of `tensor` were zero in the batch that ran last.
+    /// From here on, counts the zeros of each channel of these activations.
     ///
     /// # Errors
-    /// If the tensor does not stand in the chain.
-    pub fn zeros(&self, tensor: TensorId, batch: usize) -> Result<Vec<u64>> {
-        let position = self.chain.iter().position(|id| *id == tensor).ok_or_else(|| {
-            self.unsupported(format!("`{}` is no activation of the chain", self.graph.tensor(tensor).name))
-        })?;
-        let channels = self.graph.tensor(tensor).shape.channels().unwrap_or(1);
-        let values = &self.activations[position][..blocks(batch) * self.features(position)];
-        let pixels = self.features(position) / channels.max(1);
-        Ok(count_zeros(self.isa, values, batch, channels, pixels))
-    }
-
-    /// Each layer's name with the time that it took in the batch that ran last, in order.
-    pub fn layer_times(&self) -> impl Iterator<Item = (&str, LayerTime)> {
-        let names = self.chain[1..].iter().map(|id| self.graph.tensor(*id).name.as_str());
-        names.zip(self.times.iter().copied())
-    }
-
-    fn plan(&self, batch: usize) -> Result<Vec<Layer>> {
-        self.chain
-            .windows(2)
-            .map(|pair| {
-                let node = self.graph.producer(pair[1]).map(|id| self.graph.node(id));
-                let node = node.ok_or_else(|| {
-                    self.unsupported(format!("nothing writes `{}`", self.graph.tensor(pair[1]).name))
-                })?;
-                Layer::new(&self.graph, node, &self.parameters, batch, self.isa)
+    /// If one of them is not computed.
+    pub fn watch(&mut self, tensors: &[TensorId]) -> Result<()> {
+        let value = |tensor: &TensorId| {
+            self.program.values.iter().position(|value| value.tensor == *tensor).ok_or_else(|| {
+                self.unsupported(format!("`{}` is not computed in training", self.graph.tensor(*tensor).name))
             })
-            .collect()
-    }
-
-    /// Values of one image in a tensor of the chain.
-    fn features(&self, position: usize) -> usize {
-        self.graph.tensor(self.chain[position]).shape.elements(1).unwrap_or(0)
-    }
-
-    /// Lanes of each tensor of the chain for a batch.
-    fn lens(&self, batch: usize) -> Vec<usize> {
-        (0..self.chain.len()).map(|position| blocks(batch) * self.features(position)).collect()
-    }
-
-    fn forward(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<()> {
-        let batch = labels.len();
-        let input = self.graph.tensor(self.chain[0]);
-        if batch == 0 || images.len() != batch * self.features(0) {
-            return Err(self.mismatch(format!(
-                "expected {batch} images of {} values for `{}`, found {} values in all",
-                self.features(0),
-                input.name,
-                images.len()
-            )));
-        }
-        if let Some(label) = labels.iter().find(|label| **label as usize >= self.classes()) {
-            return Err(self.mismatch(format!("expected labels below {}, found {label}", self.classes())));
-        }
-        let [height, width, channels] = input.shape.image().unwrap_or([1, 1, self.features(0)]);
-        self.make_room(batch);
-        if !self.plans.contains_key(&batch) {
-            let plan = self.plan(batch)?;
-            self.plans.insert(batch, plan);
-        }
-        let lens = self.lens(batch);
-        let Some(layers) = self.plans.get_mut(&batch) else { return Ok(()) };
-        pack(images, batch, height * width, channels, &mut self.activations[0][..lens[0]]);
-        for (position, layer) in layers.iter_mut().enumerate() {
-            let (before, after) = self.activations.split_at_mut(position + 1);
-            let (x, y) = (&before[position][..lens[position]], &mut after[0][..lens[position + 1]]);
-            let started = Instant::now();
-            layer.forward(mode, x, y, &mut self.parameters, &mut self.workspace);
-            self.times[position] = LayerTime { forward: started.elapsed().as_secs_f64(), backward: 0.0 };
-        }
+        };
+        self.watched = tensors.iter().map(value).collect::<Result<_>>()?;
+        self.take_zeros();
         Ok(())
     }
 
-    fn backward(&mut self, batch: usize) {
-        let lens = self.lens(batch);
-        let Some(layers) = self.plans.get_mut(&batch) else { return };
-        // Nobody needs gradients before the first layer that learns.
-        let Some(first) = layers.iter().position(Layer::learns) else { return };
-        let [mut dy, mut dx] = self.gradients.each_mut();
-        for (position, layer) in layers.iter_mut().enumerate().skip(first).rev() {
-            let (x, y) = (&self.activations[position], &self.activations[position + 1]);
-            let wanted = if position > first { lens[position] } else { 0 };
-            let started = Instant::now();
-            layer.backward(
-                &x[..lens[position]],
-                &y[..lens[position + 1]],
-                &mut dy[..lens[position + 1]],
-                &mut dx[..wanted],
-                &mut self.parameters,
-                &mut self.workspace,
-            );
-            self.times[position].backward = started.elapsed().as_secs_f64();
-            std::mem::swap(&mut dy, &mut dx);
+    /// How many values of each channel of each watched activation were zero since this was last asked.
+    pub fn take_zeros(&mut self) -> Vec<Vec<u64>> {
+        let channels = |value: &Value| self.program.shape(&self.graph, *value).channels().unwrap_or(1);
+        let mut zeros: Vec<Vec<u64>> = self.watched.iter().map(|value| vec![0; channels(value)]).collect();
+        self.workers.iter_mut().for_each(|worker| own(worker).take_zeros(&mut zeros));
+        zeros
+    }
+
+    /// The names of the nodes that steps are named by, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.program.steps.iter().map(|step| self.graph.node(step.node).name.as_str())
+    }
+
+    /// The time that each step took since this was last asked. Where chunks passed on several threads, it is the mean of
+    /// the threads.
+    pub fn take_times(&mut self) -> Vec<LayerTime> {
+        let mut times = vec![LayerTime::default(); self.program.steps.len()];
+        self.workers.iter_mut().for_each(|worker| own(worker).take_times(&mut times));
+        let threads = self.workers.len().max(1) as f64;
+        for LayerTime { forward, backward } in &mut times {
+            *forward /= threads;
+            *backward /= threads;
+        }
+        times
+    }
+
+    /// Bytes of the activations and gradients of a training step of `batch` images.
+    ///
+    /// # Errors
+    /// As for [`Network::learn`].
+    pub fn step_bytes(&mut self, batch: usize) -> Result<usize> {
+        Ok(match self.chunking(batch, Mode::Train)? {
+            Chunking::InTurns(images) => self.prepare(images, Mode::Train)?.bytes(),
+            Chunking::AtOnce(images) => {
+                self.prepare(images, Mode::Train)?.bytes() * rayon::current_num_threads()
+            }
+        })
+    }
+
+    fn pass(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<LossSummary> {
+        self.check(images, labels)?;
+        let chunking = self.chunking(labels.len(), mode)?;
+        let (Chunking::InTurns(size) | Chunking::AtOnce(size)) = chunking;
+        self.prepare(size, mode)?;
+        if !labels.len().is_multiple_of(size) {
+            self.prepare(labels.len() % size, mode)?;
+        }
+        let threads = match chunking {
+            Chunking::InTurns(_) => 1,
+            Chunking::AtOnce(_) => rayon::current_num_threads(),
+        };
+        self.workers.resize_with(threads.max(self.workers.len()), Mutex::default);
+        let batch = Batch { images, labels, features: self.program.values[0].features, size, mode };
+        Ok(match chunking {
+            Chunking::InTurns(_) => self.pass_in_turns(batch),
+            Chunking::AtOnce(_) => self.pass_at_once(batch),
+        })
+    }
+
+    fn pass_in_turns(&mut self, batch: Batch<'_>) -> LossSummary {
+        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, isa, .. } = self;
+        let worker = own(&mut workers[0]);
+        parts.resize_with(parts.len().max(1), Part::default);
+        let of_chunk = &mut parts[0].of_chunk;
+        let mut summary = NOTHING;
+        for position in 0..batch.chunks() {
+            let chunk = batch.chunk(position);
+            let Some(plan) = plans.get(&(chunk.labels.len(), batch.mode)) else { continue };
+            let (mode, images) = (batch.mode, batch.labels.len());
+            let pass = Pass { graph, program, parameters, watched, mode, batch: images, isa: *isa };
+            summary = add(summary, add_chunk(position, pass, worker, plan, chunk, gradients, of_chunk));
+            for (step, running) in plan.layers.iter().enumerate().map(|(step, layer)| (step, layer.running()))
+            {
+                if let (Some(running), Mode::Train) = (running, mode) {
+                    let [mean, variance] = parameters.values_mut(running);
+                    worker.statistics(step).update_running(STATISTICS_MOMENTUM, mean, variance);
+                }
+            }
+        }
+        summary
+    }
+
+    fn pass_at_once(&mut self, batch: Batch<'_>) -> LossSummary {
+        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, isa, .. } = self;
+        let count = batch.chunks().min(PARTS);
+        parts.resize_with(parts.len().max(count), Part::default);
+        let parts = &mut parts[..count];
+        let pass = Pass {
+            graph,
+            program,
+            parameters,
+            watched,
+            mode: batch.mode,
+            batch: batch.labels.len(),
+            isa: *isa,
+        };
+        parts.par_iter_mut().enumerate().for_each(|(number, part)| {
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            let mut worker = workers[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let Part { gradients, of_chunk, summary } = part;
+            gradients.resize(parameters.gradients(), 0.0);
+            *summary = NOTHING;
+            let chunks = number * batch.chunks() / count..(number + 1) * batch.chunks() / count;
+            on_this_thread(|| {
+                for position in chunks.clone() {
+                    let chunk = batch.chunk(position);
+                    let Some(plan) = plans.get(&(chunk.labels.len(), batch.mode)) else { continue };
+                    let nth = position - chunks.start;
+                    *summary =
+                        add(*summary, add_chunk(nth, pass, &mut worker, plan, chunk, gradients, of_chunk));
+                }
+            });
+        });
+        if batch.mode == Mode::Train {
+            gradients.fill(0.0);
+            parts.iter().for_each(|part| sum(gradients, &part.gradients));
+        }
+        parts.iter().fold(NOTHING, |summary, part| add(summary, part.summary))
+    }
+
+    fn check(&self, images: &[f32], labels: &[u32]) -> Result<()> {
+        let (batch, features) = (labels.len(), self.program.values[0].features);
+        if batch == 0 || images.len() != batch * features {
+            return Err(self.mismatch(format!(
+                "expected {batch} images of {features} values for `{}`, found {} values in all",
+                self.graph.tensor(self.program.values[0].tensor).name,
+                images.len()
+            )));
+        }
+        match labels.iter().find(|label| **label as usize >= self.classes()) {
+            None => Ok(()),
+            Some(label) => {
+                Err(self.mismatch(format!("expected labels below {}, found {label}", self.classes())))
+            }
         }
     }
 
-    fn make_room(&mut self, batch: usize) {
-        let lens = self.lens(batch);
-        for (activation, len) in self.activations.iter_mut().zip(&lens) {
-            grow(activation, *len);
+    fn chunking(&mut self, batch: usize, mode: Mode) -> Result<Chunking> {
+        if self.at_once.contains(&mode) {
+            return Ok(Chunking::AtOnce(batch.min(LANES)));
         }
-        // The input has no gradient.
-        let widest = lens[1..].iter().copied().max().unwrap_or(0);
-        for gradient in &mut self.gradients {
-            grow(gradient, widest);
+        let Some(budget) = self.memory_budget else { return Ok(Chunking::InTurns(batch)) };
+        let mut blocks = batch.div_ceil(LANES);
+        loop {
+            let size = batch.min(blocks * LANES);
+            let bytes = self.prepare(size, mode)?.bytes();
+            if bytes <= budget {
+                return Ok(Chunking::InTurns(size));
+            }
+            if blocks == 1 {
+                return Err(AdaptError::Memory {
+                    network: self.graph.name.clone(),
+                    images: size,
+                    bytes,
+                    budget,
+                });
+            }
+            self.plans.remove(&(size, mode));
+            blocks = blocks.div_ceil(2);
         }
+    }
+
+    /// The plan for `images` images, made if there is none yet.
+    fn prepare(&mut self, images: usize, mode: Mode) -> Result<&Plan> {
+        let Self { graph, program, parameters, plans, at_once, isa, .. } = self;
+        Ok(match plans.entry((images, mode)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let plan = || Plan::new(graph, program, parameters, images, mode, *isa);
+                entry.insert(if at_once.contains(&mode) { on_this_thread(plan) } else { plan() }?)
+            }
+        })
     }
 
     fn unsupported(&self, message: String) -> AdaptError {
-        unsupported(&self.graph, message)
+        AdaptError::Unsupported { pass: "train", network: self.graph.name.clone(), message }
     }
 
     fn mismatch(&self, message: String) -> AdaptError {
@@ -255,47 +400,72 @@ impl Network {
     }
 }
 
-fn grow(buffer: &mut Vec<Lanes>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, Lanes::ZERO);
+/// A batch, and how it is cut.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    images: &'a [f32],
+    labels: &'a [u32],
+    /// Values of an image.
+    features: usize,
+    /// Images of a chunk.
+    size: usize,
+    mode: Mode,
+}
+
+impl<'a> Batch<'a> {
+    fn chunks(self) -> usize {
+        self.labels.len().div_ceil(self.size)
+    }
+
+    fn chunk(self, position: usize) -> Chunk<'a> {
+        let (from, to) = (position * self.size, self.labels.len().min((position + 1) * self.size));
+        Chunk {
+            images: &self.images[from * self.features..to * self.features],
+            labels: &self.labels[from..to],
+        }
     }
 }
 
-fn unsupported(graph: &Graph, message: String) -> AdaptError {
-    AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message }
+const NOTHING: LossSummary = LossSummary { loss: 0.0, correct: 0 };
+
+fn add(a: LossSummary, b: LossSummary) -> LossSummary {
+    LossSummary { loss: a.loss + b.loss, correct: a.correct + b.correct }
 }
 
-/// The tensors from the only input to the logits, each read by one node only.
-fn chain(graph: &Graph) -> Result<Vec<TensorId>> {
-    let mut output = graph.single_output()?;
-    if let Some(node) = graph.producer(output).map(|id| graph.node(id))
-        && let Op::Softmax(Softmax { beta }) = node.op
-    {
-        if beta != 1.0 {
-            return Err(unsupported(graph, format!("expected a beta of 1 of `{}`, found {beta}", node.name)));
-        }
-        output = node.inputs[0];
+/// Runs the `nth` of several chunks whose gradients add up to `gradients`.
+fn add_chunk(
+    nth: usize,
+    pass: Pass<'_>,
+    worker: &mut Worker,
+    plan: &Plan,
+    chunk: Chunk<'_>,
+    gradients: &mut [f32],
+    of_chunk: &mut Vec<f32>,
+) -> LossSummary {
+    if nth == 0 || pass.mode == Mode::Evaluate {
+        return worker.run(pass, plan, chunk, gradients);
     }
-    let input = graph.single_input()?;
-    let mut chain = vec![output];
-    let mut at = output;
-    while at != input {
-        let node = graph.producer(at).map(|id| graph.node(id)).ok_or_else(|| GraphError::InvalidTensor {
-            tensor: graph.tensor(at).name.clone(),
-            message: "expected it to follow from the network's input, found a constant".to_owned(),
-        })?;
-        at = node.inputs[0];
-        if graph.consumers(at).count() > 1 {
-            let name = &graph.tensor(at).name;
-            return Err(unsupported(
-                graph,
-                format!("`{name}` is read by several layers; only chains are trained"),
-            ));
-        }
-        chain.push(at);
+    of_chunk.resize(gradients.len(), 0.0);
+    let summary = worker.run(pass, plan, chunk, of_chunk);
+    sum(gradients, of_chunk);
+    summary
+}
+
+fn sum(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+}
+
+/// What a lock guards that nobody else can hold.
+fn own<T>(lock: &mut Mutex<T>) -> &mut T {
+    lock.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `name` is `pattern`, or begins with it up to a final `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
     }
-    chain.reverse();
-    Ok(chain)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The optimizer with its state: one or two moments for each learned value.
 
 use super::config::OptimizerKind;
+use super::network::Network;
 use super::parameter::{Parameters, Role};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{Adam, Sgd, sum_of_squares};
@@ -40,16 +41,15 @@ impl Optimizer {
     }
 
     /// Takes one step. Returns the norm of all gradients together, before clipping.
-    pub(super) fn step(&mut self, parameters: &mut Parameters, learning_rate: f32) -> f64 {
+    pub(super) fn step(&mut self, network: &mut Network, learning_rate: f32) -> f64 {
         self.steps += 1;
-        let norm = norm(parameters);
+        let (parameters, gradients) = network.parameters_and_gradients();
+        let norm = sum_of_squares(gradients).sqrt();
         if let Some(limit) = self.settings.clip_norm
             && norm > f64::from(limit)
         {
             let factor = (f64::from(limit) / norm) as f32;
-            for gradient in parameters.iter_mut().flat_map(|parameter| &mut parameter.gradient) {
-                *gradient *= factor;
-            }
+            gradients.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {
             let weight_decay = match parameter.role {
@@ -57,7 +57,11 @@ impl Optimizer {
                 Role::Offset => 0.0,
                 Role::Statistic => continue,
             };
-            let (value, gradient) = (&mut parameter.value, &parameter.gradient);
+            let gradient = &gradients[parameter.gradient.clone()];
+            if gradient.is_empty() {
+                continue;
+            }
+            let value = &mut parameter.value;
             match (self.settings.kind, &mut moments[..]) {
                 (OptimizerKind::Adam, [mean, square]) => {
                     let adam = Adam { learning_rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay };
@@ -74,9 +78,4 @@ impl Optimizer {
         }
         norm
     }
-}
-
-/// The Euclidean norm of all gradients together.
-fn norm(parameters: &Parameters) -> f64 {
-    parameters.iter().map(|parameter| sum_of_squares(&parameter.gradient)).sum::<f64>().sqrt()
 }

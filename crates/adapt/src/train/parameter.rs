@@ -2,28 +2,29 @@
 
 use crate::error::{AdaptError, Result};
 use std::collections::HashMap;
-use taper_graph::{Graph, Op, TensorId};
+use std::ops::Range;
+use taper_graph::{Graph, Op, TensorData, TensorId};
 
 /// What training does with a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Learned by gradient, and subject to weight decay: weights.
     Weights,
-    /// Learned by gradient, free of weight decay: biases, gamma and beta.
+    /// Learned by gradient, free of weight decay: biases, gamma and beta, slopes.
     Offset,
-    /// A running statistic of batch normalisation: no gradient.
+    /// A running statistic or a range: no gradient.
     Statistic,
 }
 
-/// One constant with its gradient.
-#[derive(Debug)]
+/// One constant.
+#[derive(Debug, Clone)]
 pub(crate) struct Parameter {
     pub(crate) tensor: TensorId,
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) value: Vec<f32>,
-    /// As long as the value; empty for statistics.
-    pub(crate) gradient: Vec<f32>,
+    /// Where its gradient stands among all gradients; empty if it does not learn.
+    pub(crate) gradient: Range<usize>,
 }
 
 /// Position of a parameter among [`Parameters`].
@@ -31,49 +32,53 @@ pub(crate) struct Parameter {
 pub(crate) struct ParameterId(usize);
 
 /// All constants that the nodes of a network read, in the order in which they are first read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     all: Vec<Parameter>,
     positions: HashMap<TensorId, ParameterId>,
+    gradients: usize,
 }
 
 impl Parameters {
-    /// Copies the constants of a float network.
+    /// Takes the constants out of a float network, which keeps empty ones. Those of the nodes that `frozen` accepts do
+    /// not learn.
     ///
     /// # Errors
     /// If a constant holds no floats, or is read in two places: its gradient would be a sum, which no kernel makes.
-    pub(crate) fn of(graph: &Graph) -> Result<Self> {
-        let mut parameters = Self { all: Vec::new(), positions: HashMap::new() };
+    pub(crate) fn take(graph: &mut Graph, frozen: impl Fn(&str) -> bool) -> Result<Self> {
+        let mut parameters = Self { all: Vec::new(), positions: HashMap::new(), gradients: 0 };
+        let mut constants = Vec::new();
         for node in &graph.nodes {
+            let frozen = frozen(&node.name);
             for (position, &tensor) in node.inputs.iter().enumerate() {
-                let constant = graph.tensor(tensor);
-                if constant.data.is_none() {
-                    continue;
+                if graph.tensor(tensor).data.is_some() {
+                    constants.push((tensor, role(&node.op, position), frozen));
                 }
-                let unsupported =
-                    |message| AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message };
-                if parameters.positions.contains_key(&tensor) {
-                    let name = &constant.name;
-                    return Err(unsupported(format!(
-                        "expected `{name}` to be read in one place, found more"
-                    )));
-                }
-                let value = constant.f32_data().ok_or_else(|| {
-                    unsupported(format!(
-                        "expected `{}` to hold floats, found {}",
-                        constant.name, constant.dtype
-                    ))
-                })?;
-                let role = role(&node.op, position);
-                let gradient = match role {
-                    Role::Weights | Role::Offset => vec![0.0; value.len()],
-                    Role::Statistic => Vec::new(),
-                };
-                let id = ParameterId(parameters.all.len());
-                parameters.positions.insert(tensor, id);
-                let name = constant.name.clone();
-                parameters.all.push(Parameter { tensor, name, role, value: value.to_vec(), gradient });
             }
+        }
+        for (tensor, role, frozen) in constants {
+            let network = graph.name.clone();
+            let unsupported = |message| AdaptError::Unsupported { pass: "train", network, message };
+            let constant = graph.tensor_mut(tensor);
+            let name = constant.name.clone();
+            if parameters.positions.contains_key(&tensor) {
+                return Err(unsupported(format!("expected `{name}` to be read in one place, found more")));
+            }
+            let value = match constant.data.replace(TensorData::F32(Vec::new())) {
+                Some(TensorData::F32(value)) => value,
+                _ => {
+                    let found = constant.dtype;
+                    return Err(unsupported(format!("expected `{name}` to hold floats, found {found}")));
+                }
+            };
+            let learned = match role {
+                Role::Weights | Role::Offset if !frozen => value.len(),
+                Role::Weights | Role::Offset | Role::Statistic => 0,
+            };
+            let gradient = parameters.gradients..parameters.gradients + learned;
+            parameters.gradients = gradient.end;
+            parameters.positions.insert(tensor, ParameterId(parameters.all.len()));
+            parameters.all.push(Parameter { tensor, name, role, value, gradient });
         }
         Ok(parameters)
     }
@@ -86,6 +91,11 @@ impl Parameters {
         self.all.iter_mut()
     }
 
+    /// How many values learn.
+    pub(crate) fn gradients(&self) -> usize {
+        self.gradients
+    }
+
     pub(crate) fn id(&self, tensor: TensorId) -> Option<ParameterId> {
         self.positions.get(&tensor).copied()
     }
@@ -94,31 +104,34 @@ impl Parameters {
         &self.all[id.0].value
     }
 
-    /// The gradients of two different parameters at once; the second may be absent.
-    pub(crate) fn gradients_mut(
-        &mut self,
-        first: ParameterId,
-        second: Option<ParameterId>,
-    ) -> (&mut [f32], Option<&mut [f32]>) {
-        match second {
-            None => (&mut self.all[first.0].gradient, None),
-            Some(second) => {
-                let [first, second] = self
-                    .all
-                    .get_disjoint_mut([first.0, second.0])
-                    .expect("ids are in range, and a node reads weights and bias from different tensors");
-                (&mut first.gradient, Some(&mut second.gradient))
-            }
-        }
+    /// The values of two different parameters.
+    pub(crate) fn values_mut(&mut self, ids: [ParameterId; 2]) -> [&mut [f32]; 2] {
+        let parameters = self.all.get_disjoint_mut(ids.map(|id| id.0));
+        parameters
+            .expect("ids are in range, and each tensor is read once")
+            .map(|parameter| &mut parameter.value[..])
     }
 
-    /// The values of two different parameters at once.
-    pub(crate) fn values_mut(&mut self, first: ParameterId, second: ParameterId) -> (&mut [f32], &mut [f32]) {
-        let [first, second] = self
-            .all
-            .get_disjoint_mut([first.0, second.0])
-            .expect("ids are in range, and a node reads its statistics from different tensors");
-        (&mut first.value, &mut second.value)
+    /// Whether the parameter has a gradient.
+    pub(crate) fn learns(&self, id: ParameterId) -> bool {
+        !self.all[id.0].gradient.is_empty()
+    }
+
+    /// Its part of all `gradients`; empty if it does not learn.
+    pub(crate) fn gradient<'a>(&self, id: ParameterId, gradients: &'a mut [f32]) -> &'a mut [f32] {
+        &mut gradients[self.all[id.0].gradient.clone()]
+    }
+
+    /// The parts of all `gradients` of two different parameters, both of which learn.
+    pub(crate) fn gradient_pair<'a>(
+        &self,
+        first: ParameterId,
+        second: ParameterId,
+        gradients: &'a mut [f32],
+    ) -> [&'a mut [f32]; 2] {
+        gradients
+            .get_disjoint_mut([first, second].map(|id| self.all[id.0].gradient.clone()))
+            .expect("gradients of different parameters lie apart, and within all")
     }
 }
 

@@ -4,9 +4,7 @@ use crate::data::{PREPROCESS, noise, tensor};
 use taper_adapt::quantize::{QuantizeConfig, calibrate, quantize};
 use taper_adapt::train::{Fit, FitSettings, Network, TrainConfig, evaluate};
 use taper_data::{AugmentConfig, Dataset};
-use taper_graph::{
-    Activation, DType, FullyConnected, Graph, Node, NodeId, Op, Opaque, PoolKind, Softmax, Tensor, TensorId,
-};
+use taper_graph::{Activation, DType, Graph, Node, NodeId, Op, Opaque, PoolKind, Softmax, Tensor, TensorId};
 use taper_testing::chain::{Chain, same};
 use taper_testing::graphs::{self, Numbers};
 
@@ -49,12 +47,6 @@ fn training() {
         &begin().flatten().op("quantize", Op::Quantize { dtype: DType::I8 }).finish(),
         "`quantize2` (quantize) has no gradient: train the float network",
     );
-
-    let mut branching = classifier();
-    let (features, weights) = (branching.node(NodeId(1)).outputs[0], branching.node(NodeId(2)).inputs[1]);
-    let branch = Op::FullyConnected(FullyConnected::default());
-    branching.add_node("branch", branch, &[features, weights]).expect("as the other one");
-    check(&branching, "`flatten1` is read by several layers; only chains are trained");
 
     let sharpened = begin().flatten().dense(2, None).op("softmax", Op::Softmax(Softmax { beta: 2.0 }));
     check(&sharpened.finish(), "expected a beta of 1 of `softmax3`, found 2");

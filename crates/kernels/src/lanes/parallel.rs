@@ -2,17 +2,20 @@
 
 #![allow(unsafe_code, reason = "tasks write disjoint, interleaved parts of one slice")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+
+use super::Lanes;
 
 thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
+    static SCRATCH: RefCell<Vec<Lanes>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work` with every kernel in it on this thread alone.
+/// Runs `work` with every kernel in it on this thread alone. Kernels that are planned in it do not divide their work.
 ///
-/// Whoever works on several parts of a batch at once calls kernels so: their tasks would otherwise wander between
-/// threads, and away from the caches that hold their operands. The results are the same.
+/// Whoever works on several parts of a batch at once plans and calls kernels so: their tasks would otherwise wander
+/// between threads, and away from the caches that hold their operands.
 pub fn on_this_thread<R>(work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
@@ -27,6 +30,22 @@ pub fn on_this_thread<R>(work: impl FnOnce() -> R) -> R {
 /// How many items of a parallel iterator rayon must leave together: all of them within [`on_this_thread`].
 pub(super) fn grain() -> usize {
     if ALONE.get() { usize::MAX } else { 1 }
+}
+
+/// How many tasks a kernel that is planned now should divide its work into, if `many` are good for several threads.
+pub(super) fn tasks_of(many: usize) -> usize {
+    if ALONE.get() { 1 } else { many }
+}
+
+/// Calls `work` with a buffer of this thread's own of `length` vectors, whose contents are unspecified. `work` must not
+/// ask for another.
+pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Lanes]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, Lanes::ZERO);
+        }
+        work(&mut scratch[..length])
+    })
 }
 
 /// A mutable slice whose parts are handed to several tasks.

@@ -15,7 +15,7 @@ use super::tile::{self, Finish, Operand, Part, Scalars, Sum, Target};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{
     Activation, Lanes, blocks,
-    parallel::{DisjointMut, grain},
+    parallel::{DisjointMut, grain, tasks_of},
 };
 
 /// How many bytes of input a task goes over again and again: about half of a second-level cache.
@@ -41,6 +41,7 @@ pub(super) struct Gather {
     halo: usize,
     taps: usize,
     regions: Vec<Region>,
+    tasks: Vec<Task>,
 }
 
 /// The part of the output that one task computes.
@@ -95,7 +96,7 @@ impl Gather {
                 regions.push(Region { rows: rows.clone(), columns: columns.clone(), parts: parts.collect() });
             }
         }
-        Self {
+        let mut gather = Self {
             blocks: blocks(geometry.batch),
             groups: geometry.groups,
             group_inputs,
@@ -105,7 +106,10 @@ impl Gather {
             halo: geometry.dilation[0] * (geometry.kernel[0] - 1),
             taps: geometry.taps(),
             regions,
-        }
+            tasks: Vec::new(),
+        };
+        gather.tasks = gather.tasks();
+        gather
     }
 
     fn input_plane(&self) -> usize {
@@ -141,7 +145,7 @@ impl Gather {
         assert_eq!(weights.len(), channels[1] * self.taps * self.group_inputs, "length of the weights");
         assert!(bias.is_none_or(|bias| bias.len() == channels[1]), "the bias needs a value per channel");
         let output = DisjointMut::new(output);
-        self.tasks().into_par_iter().with_min_len(grain()).for_each(|task| {
+        self.tasks.par_iter().with_min_len(grain()).for_each(|task| {
             isa.dispatch(GatherTask { gather: self, task, input, weights, bias, activation, output });
         });
     }
@@ -160,7 +164,7 @@ impl Gather {
         let bands = self.groups * self.blocks.div_ceil(band_blocks) * height.div_ceil(band_rows);
         let wanted = match rayon::current_num_threads() {
             1 => 1,
-            threads => 4 * threads,
+            threads => tasks_of(4 * threads),
         };
         let splits = wanted.div_ceil(bands.max(1)).min(self.group_outputs.div_ceil(8)).max(1);
         let band_channels = self.group_outputs.div_ceil(splits).next_multiple_of(8);
@@ -186,7 +190,7 @@ impl Gather {
 
 struct GatherTask<'a> {
     gather: &'a Gather,
-    task: Task,
+    task: &'a Task,
     input: &'a [Lanes],
     weights: &'a [f32],
     bias: Option<&'a [f32]>,

@@ -19,7 +19,7 @@ use super::tile::{self, Finish, Operand, Part, Scalars, Store, Sum, Target, Vect
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{
     Lanes, Workspace, blocks,
-    parallel::{DisjointMut, grain},
+    parallel::{DisjointMut, grain, tasks_of, with_scratch},
 };
 
 /// How many bytes a tile goes over once per tap: most of a first-level cache.
@@ -47,8 +47,25 @@ pub(super) struct WeightGradient {
     vertical: Axis,
     horizontal: Axis,
     method: Method,
-    /// The rows of output pixels, numbered through all blocks, fall into this many parts with their own sums.
-    splits: usize,
+    /// The rows of output pixels, numbered through all blocks, fall into parts with their own sums, each of which falls
+    /// into spans.
+    splits: Vec<Vec<Span>>,
+    tasks: Vec<Task>,
+}
+
+/// What one task computes: the gradients of some channels of a group over one part of the rows.
+#[derive(Clone, Debug)]
+struct Task {
+    split: usize,
+    group: usize,
+    channels: Range<usize>,
+}
+
+/// Where the rows of a span begin in both operands: those of each chunk, by tap.
+#[derive(Clone, Debug, Default)]
+struct Span {
+    parts: Vec<Part>,
+    ends: Vec<usize>,
 }
 
 impl WeightGradient {
@@ -62,14 +79,30 @@ impl WeightGradient {
             && small_map;
         let units = blocks(geometry.batch) * vertical.output;
         let work = units * horizontal.output * geometry.weights_len();
-        let channel_tasks = geometry.groups * geometry.group_out_channels().div_ceil(TASK_CHANNELS);
-        Self {
+        let channels = geometry.group_out_channels();
+        let channel_tasks = geometry.groups * channels.div_ceil(TASK_CHANNELS);
+        let splits = tasks_of(TASKS).div_ceil(channel_tasks).min(work / TASK_WORK).min(units).max(1);
+        let mut gradient = Self {
             geometry: *geometry,
             vertical,
             horizontal,
             method: if transpose { Method::TransposeInput } else { Method::ReduceLanes },
-            splits: TASKS.div_ceil(channel_tasks).min(work / TASK_WORK).min(units).max(1),
+            splits: Vec::new(),
+            tasks: Vec::new(),
+        };
+        if units == 0 || horizontal.output == 0 || geometry.weights_len() == 0 {
+            return gradient;
         }
+        for (split, (unit, count)) in tile::pieces(units, units.div_ceil(splits)).enumerate() {
+            gradient.splits.push(gradient.spans(unit..unit + count));
+            for group in 0..geometry.groups {
+                for channel in (0..channels).step_by(TASK_CHANNELS) {
+                    let channels = channel..channels.min(channel + TASK_CHANNELS);
+                    gradient.tasks.push(Task { split, group, channels });
+                }
+            }
+        }
+        gradient
     }
 
     /// Overwrites `dw` with the gradient.
@@ -82,18 +115,15 @@ impl WeightGradient {
         assert_eq!(x.len(), geometry.input_len(), "length of the input");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
         assert_eq!(dw.len(), geometry.weights_len(), "length of the weights' gradient");
-        if dw.is_empty() {
-            return;
-        }
-        let units = blocks(geometry.batch) * self.vertical.output;
-        if units == 0 || self.horizontal.output == 0 {
+        if self.tasks.is_empty() {
             return dw.fill(0.0);
         }
         let transposed = match self.method {
             Method::ReduceLanes => 0,
             Method::TransposeInput => x.len(),
         };
-        let partial = if self.splits == 1 { 0 } else { self.splits * dw.len() };
+        let (length, splits) = (dw.len(), self.splits.len());
+        let partial = if splits == 1 { 0 } else { splits * length };
         let (transposed, partial) = workspace.buffers(transposed, partial);
         let right = match self.method {
             Method::ReduceLanes => x,
@@ -102,35 +132,78 @@ impl WeightGradient {
                 transposed
             }
         };
-        let length = dw.len();
-        {
-            let target =
-                if self.splits == 1 { DisjointMut::new(&mut *dw) } else { DisjointMut::new(&mut *partial) };
-            let channels = geometry.group_out_channels();
-            let mut tasks = Vec::new();
-            for (split, (unit, count)) in tile::pieces(units, units.div_ceil(self.splits)).enumerate() {
-                for group in 0..geometry.groups {
-                    for channel in (0..channels).step_by(TASK_CHANNELS) {
-                        tasks.push(GradientTask {
-                            gradient: self,
-                            group,
-                            channels: channel..channels.min(channel + TASK_CHANNELS),
-                            units: unit..unit + count,
-                            right,
-                            dy,
-                            target,
-                            offset: split * length,
-                        });
-                    }
+        let target = DisjointMut::new(if splits == 1 { &mut *dw } else { &mut *partial });
+        self.tasks.par_iter().with_min_len(grain()).for_each(|task| {
+            let Task { split, group, channels } = task.clone();
+            let (spans, offset) = (&self.splits[split][..], split * length);
+            isa.dispatch(GradientTask { gradient: self, group, channels, spans, right, dy, target, offset });
+        });
+        if splits > 1 {
+            dw.par_iter_mut().with_min_len(grain().max(1024)).enumerate().for_each(|(at, dw)| {
+                *dw = partial.iter().skip(at).step_by(length).sum();
+            });
+        }
+    }
+
+    /// The spans of the rows `units` of output pixels.
+    fn spans(&self, units: Range<usize>) -> Vec<Span> {
+        let geometry = &self.geometry;
+        let (channels, depth) =
+            (geometry.group_out_channels().min(TASK_CHANNELS), geometry.group_in_channels());
+        let span = self.units_within(SPAN_BYTES, channels, depth);
+        let chunk = match self.method {
+            Method::ReduceLanes => self.units_within(CHUNK_BYTES, channels.min(8), depth.min(3)),
+            Method::TransposeInput => self.units_within(CHUNK_BYTES, channels.min(8), 3 * LANES),
+        };
+        let mut spans = Vec::new();
+        for start in units.clone().step_by(span) {
+            let units = start..units.end.min(start + span);
+            let mut span = Span::default();
+            for start in units.clone().step_by(chunk) {
+                for tap in 0..geometry.taps() {
+                    self.push_parts(start..units.end.min(start + chunk), tap, &mut span.parts);
+                    span.ends.push(span.parts.len());
                 }
             }
-            tasks.into_par_iter().with_min_len(grain()).for_each(|task| isa.dispatch(task));
+            spans.push(span);
         }
-        if self.splits > 1 {
-            let used = units.div_ceil(units.div_ceil(self.splits));
-            dw.par_iter_mut().with_min_len(grain().max(1024)).enumerate().for_each(|(at, dw)| {
-                *dw = partial[..used * length].iter().skip(at).step_by(length).sum();
-            });
+        spans
+    }
+
+    /// How many rows of output pixels of `left` channels, with the rows of `right` vectors that they read, fill `bytes`.
+    fn units_within(&self, bytes: usize, left: usize, right: usize) -> usize {
+        let right_row = right * self.geometry.in_width * self.vertical.stride();
+        let row = left * self.horizontal.output + right_row;
+        (bytes / (row * size_of::<Lanes>()).max(1)).max(1)
+    }
+
+    /// Adds to `parts` where the pixels of `units` begin in both operands, for those rows on which `tap` lies on the
+    /// input.
+    fn push_parts(&self, units: Range<usize>, tap: usize, parts: &mut Vec<Part>) {
+        let geometry = &self.geometry;
+        let Axis { input: in_height, output: out_height, .. } = self.vertical;
+        let Axis { input: in_width, output: out_width, .. } = self.horizontal;
+        let [tap_row, tap_column] = [tap / geometry.kernel[1], tap % geometry.kernel[1]];
+        let valid_rows = self.vertical.outputs_of_tap(tap_row);
+        let valid_columns = self.horizontal.outputs_of_tap(tap_column);
+        if valid_columns.is_empty() {
+            return;
+        }
+        let from_column = self.horizontal.source(valid_columns.start, tap_column);
+        for unit in units {
+            let (block, row) = (unit / out_height, unit % out_height);
+            if !valid_rows.contains(&row) {
+                continue;
+            }
+            let from_row = self.vertical.source(row, tap_row);
+            let left = (block * geometry.out_channels * out_height + row) * out_width + valid_columns.start;
+            let right = match self.method {
+                Method::ReduceLanes => {
+                    (block * geometry.in_channels * in_height + from_row) * in_width + from_column
+                }
+                Method::TransposeInput => ((block * in_height + from_row) * in_width + from_column) * LANES,
+            };
+            parts.push(Part { left: left * LANES, right: right * LANES });
         }
     }
 }
@@ -215,18 +288,11 @@ fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lan
     });
 }
 
-/// The parts of the sums of a span: those of each chunk, by tap.
-#[derive(Default)]
-struct Parts {
-    all: Vec<Part>,
-    ends: Vec<usize>,
-}
-
 struct GradientTask<'a> {
     gradient: &'a WeightGradient,
     group: usize,
     channels: Range<usize>,
-    units: Range<usize>,
+    spans: &'a [Span],
     right: &'a [Lanes],
     dy: &'a [Lanes],
     target: DisjointMut<'a, f32>,
@@ -243,96 +309,42 @@ impl WithSimd for GradientTask<'_> {
 }
 
 impl GradientTask<'_> {
-    /// Units, that is rows of output pixels, whose `lines` rows of vectors fill `bytes`.
-    fn units_within(&self, bytes: usize, left: usize, right: usize) -> usize {
-        let geometry = &self.gradient.geometry;
-        let right_row = right * geometry.in_width * self.gradient.vertical.stride();
-        let row = left * self.gradient.horizontal.output + right_row;
-        (bytes / (row * size_of::<Lanes>()).max(1)).max(1)
-    }
-
     fn compute<S: Simd>(&self, simd: S) {
         let geometry = &self.gradient.geometry;
-        let depth = geometry.group_in_channels();
-        let span = self.units_within(SPAN_BYTES, self.channels.len(), depth);
-        let chunk = match self.gradient.method {
-            Method::ReduceLanes => self.units_within(CHUNK_BYTES, self.channels.len().min(8), depth.min(3)),
-            Method::TransposeInput => self.units_within(CHUNK_BYTES, self.channels.len().min(8), 3 * LANES),
-        };
         let columns = match self.gradient.method {
-            Method::ReduceLanes => depth,
-            Method::TransposeInput => depth / LANES,
+            Method::ReduceLanes => geometry.group_in_channels(),
+            Method::TransposeInput => geometry.group_in_channels() / LANES,
         };
         let tile_rows = tile::best_rows::<S>(self.channels.len(), columns);
-        let mut parts = Parts::default();
-        let mut sums = Vec::new();
-        for start in self.units.clone().step_by(span) {
-            let span = start..self.units.end.min(start + span);
-            let store = if start == self.units.start { Store::Replace } else { Store::Add };
-            parts.all.clear();
-            parts.ends.clear();
-            for start in span.clone().step_by(chunk) {
-                for tap in 0..geometry.taps() {
-                    self.push_parts(start..span.end.min(start + chunk), tap, &mut parts.all);
-                    parts.ends.push(parts.all.len());
-                }
-            }
+        for (number, span) in self.spans.iter().enumerate() {
+            let store = if number == 0 { Store::Replace } else { Store::Add };
             for (row, rows) in tile::pieces(self.channels.len(), tile_rows) {
                 for (column, columns) in tile::pieces(columns, tile::columns_for::<S>(rows)) {
                     let tile = TileOfGradient { channel: self.channels.start + row, rows, column, columns };
-                    self.sum_tile(simd, &tile, &parts, &mut sums);
-                    self.finish_tile(simd, &tile, &sums, store);
+                    with_scratch(geometry.taps() * rows * columns, |sums| {
+                        self.sum_tile(simd, &tile, span, sums);
+                        self.finish_tile(simd, &tile, sums, store);
+                    });
                 }
             }
         }
     }
 
-    /// Adds to `parts` where the pixels of `units` begin in both operands, for those rows on which `tap` lies on the
-    /// input.
-    fn push_parts(&self, units: Range<usize>, tap: usize, parts: &mut Vec<Part>) {
-        let geometry = &self.gradient.geometry;
-        let Axis { input: in_height, output: out_height, .. } = self.gradient.vertical;
-        let Axis { input: in_width, output: out_width, .. } = self.gradient.horizontal;
-        let [tap_row, tap_column] = [tap / geometry.kernel[1], tap % geometry.kernel[1]];
-        let valid_rows = self.gradient.vertical.outputs_of_tap(tap_row);
-        let valid_columns = self.gradient.horizontal.outputs_of_tap(tap_column);
-        if valid_columns.is_empty() {
-            return;
-        }
-        let from_column = self.gradient.horizontal.source(valid_columns.start, tap_column);
-        for unit in units {
-            let (block, row) = (unit / out_height, unit % out_height);
-            if !valid_rows.contains(&row) {
-                continue;
-            }
-            let from_row = self.gradient.vertical.source(row, tap_row);
-            let left = (block * geometry.out_channels * out_height + row) * out_width + valid_columns.start;
-            let right = match self.gradient.method {
-                Method::ReduceLanes => {
-                    (block * geometry.in_channels * in_height + from_row) * in_width + from_column
-                }
-                Method::TransposeInput => ((block * in_height + from_row) * in_width + from_column) * LANES,
-            };
-            parts.push(Part { left: left * LANES, right: right * LANES });
-        }
-    }
-
-    /// Sums a tile over `parts` (chunks by taps) into `sums` (`[taps][rows][columns]`).
-    fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, parts: &Parts, sums: &mut Vec<Lanes>) {
+    /// Sums a tile over a span into `sums` (`[taps][rows][columns]`).
+    fn sum_tile<S: Simd>(&self, simd: S, tile: &TileOfGradient, span: &Span, sums: &mut [Lanes]) {
         let geometry = &self.gradient.geometry;
         let taps = geometry.taps();
         let (in_plane, out_plane) =
             (geometry.in_height * geometry.in_width, geometry.out_height() * geometry.out_width());
         let size = tile.rows * tile.columns;
-        sums.resize(taps * size, Lanes::ZERO);
         let sums = DisjointMut::new(sums);
         let first_row = (self.group * geometry.group_out_channels() + tile.channel) * out_plane * LANES;
         let dy = self.dy.as_ptr().cast::<f32>().wrapping_add(first_row);
         let right = self.right.as_ptr().cast::<f32>();
         let shape = (tile.rows, tile.columns);
         let mut start = 0;
-        for (n, &end) in parts.ends.iter().enumerate() {
-            let parts = &parts.all[start..end];
+        for (n, &end) in span.ends.iter().enumerate() {
+            let parts = &span.parts[start..end];
             start = end;
             let target = Target {
                 start: sums.pointer(n % taps * size).cast(),

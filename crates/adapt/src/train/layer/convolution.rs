@@ -1,0 +1,96 @@
+//! Convolutions, and fully connected layers, which are convolutions of a map of one pixel.
+
+use super::{Call, Layer, Needs, Site, apart, lane_activation, lane_padding};
+use crate::error::Result;
+use crate::train::parameter::ParameterId;
+use taper_graph::{Conv2d, FullyConnected};
+use taper_kernels::cpu::Isa;
+use taper_kernels::lanes::{self, Activation, Conv2dGeometry, activation_backward};
+
+struct Convolution {
+    kernel: lanes::Conv2d,
+    weights: ParameterId,
+    bias: Option<ParameterId>,
+    activation: Activation,
+    learns: bool,
+    isa: Isa,
+}
+
+/// A layer for a convolution.
+///
+/// # Errors
+/// If its weights are no constant.
+pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Layer>> {
+    let (map, weights) = (site.map(0), site.sizes(1));
+    let geometry = Conv2dGeometry {
+        batch: site.images,
+        in_channels: map.channels,
+        in_height: map.height,
+        in_width: map.width,
+        out_channels: weights[0],
+        kernel: [weights[1], weights[2]],
+        stride: conv.stride,
+        dilation: conv.dilation,
+        padding: lane_padding(conv.padding),
+        groups: 1,
+    };
+    layer(site, geometry, lane_activation(conv.activation))
+}
+
+/// A layer for a fully connected layer.
+///
+/// # Errors
+/// If its weights are no constant.
+pub(super) fn fully_connected(site: &Site<'_>, dense: &FullyConnected) -> Result<Box<dyn Layer>> {
+    let weights = site.sizes(1);
+    let geometry = Conv2dGeometry::fully_connected(site.images, weights[1], weights[0]);
+    layer(site, geometry, lane_activation(dense.activation))
+}
+
+fn layer(site: &Site<'_>, geometry: Conv2dGeometry, activation: Activation) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Convolution {
+        kernel: lanes::Conv2d::new(geometry, site.isa),
+        weights: site.parameter(1)?,
+        bias: site.optional_parameter(2)?,
+        activation,
+        learns: site.step.learns,
+        isa: site.isa,
+    }))
+}
+
+impl Layer for Convolution {
+    fn needs(&self) -> Needs {
+        Needs { input: self.learns, output: self.activation != Activation::None }
+    }
+
+    fn forward(&self, call: &mut Call<'_>) {
+        let [x, y] = [call.x(0), call.y()];
+        let [x, y] = apart(call.arena, [x, y]);
+        let bias = self.bias.map(|bias| call.parameters.value(bias));
+        self.kernel.forward(x, call.parameters.value(self.weights), bias, self.activation, y);
+    }
+
+    fn backward(&self, call: &mut Call<'_>) {
+        let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
+        let Call { arena, parameters, gradients, workspace, .. } = call;
+        if self.activation != Activation::None {
+            let [y, dy] = apart(arena, [y, dy.clone()]);
+            activation_backward(self.isa, self.activation, y, dy);
+        }
+        if self.learns {
+            let [x, dy] = apart(arena, [x, dy.clone()]);
+            let (dw, dbias) = match self.bias {
+                None => (parameters.gradient(self.weights, gradients), None),
+                Some(bias) => {
+                    let [dw, dbias] = parameters.gradient_pair(self.weights, bias, gradients);
+                    (dw, Some(dbias))
+                }
+            };
+            self.kernel.backward_weights(x, dy, dw, dbias, workspace);
+        }
+        if let Some(dx) = dx {
+            let [dy, dx] = apart(arena, [dy, dx]);
+            self.kernel.backward_input(dy, parameters.value(self.weights), dx, workspace);
+        }
+    }
+}

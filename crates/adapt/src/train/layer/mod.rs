@@ -1,0 +1,205 @@
+//! The forward and backward rules of the operators.
+
+mod convolution;
+mod normalisation;
+mod pointwise;
+mod pool;
+
+use super::parameter::{ParameterId, Parameters};
+use super::plan::{Origin, Places};
+use super::program::{Program, Step};
+use crate::error::{AdaptError, Result};
+use std::ops::Range;
+use taper_graph::{Activation, Graph, Node, Op, Padding, Shape};
+use taper_kernels::cpu::Isa;
+use taper_kernels::lanes::{self, BatchStatistics, Lanes, Workspace};
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mode {
+    /// Learning: batch normalisation uses the batch's statistics, and everything that the backward pass reads is kept.
+    Train,
+    /// Evaluation: batch normalisation uses the running statistics.
+    Evaluate,
+}
+
+/// What the backward pass of a layer reads beside the gradient of its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// All inputs.
+    pub(super) input: bool,
+    /// The output.
+    pub(super) output: bool,
+}
+
+/// One step of a program, planned for one number of images.
+pub(super) trait Layer: Send + Sync {
+    /// What its backward pass reads.
+    fn needs(&self) -> Needs;
+
+    /// Whether its backward pass leaves the gradient of `input` in the place of the gradient of its output.
+    fn passes(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
+
+    /// The running statistics that batch statistics move, if it has any.
+    fn running(&self) -> Option<[ParameterId; 2]> {
+        None
+    }
+
+    /// Computes the output.
+    fn forward(&self, call: &mut Call<'_>);
+
+    /// Computes the gradients of its parameters, if they learn, and those of the inputs for which [`Call::dx`] gives a
+    /// place. The gradient of the output is used up: its place holds what [`Layer::passes`] promises.
+    ///
+    /// Padding lanes of the output's gradient are zero, and those of the inputs' gradients become zero.
+    fn backward(&self, call: &mut Call<'_>);
+}
+
+/// What a layer works on.
+pub(super) struct Call<'a> {
+    pub(super) mode: Mode,
+    pub(super) arena: &'a mut [Lanes],
+    pub(super) places: &'a Places,
+    pub(super) parameters: &'a Parameters,
+    /// Of all parameters; empty in forward passes.
+    pub(super) gradients: &'a mut [f32],
+    /// What a layer's forward pass keeps for its backward pass.
+    pub(super) statistics: &'a mut BatchStatistics,
+    pub(super) workspace: &'a mut Workspace,
+}
+
+impl Call<'_> {
+    /// Where an input stands.
+    fn x(&self, input: usize) -> Range<usize> {
+        self.places.x[input].clone()
+    }
+
+    /// Where the output stands.
+    fn y(&self) -> Range<usize> {
+        self.places.y.clone()
+    }
+
+    /// Where the gradient of the output stands.
+    fn dy(&self) -> Range<usize> {
+        self.places.dy.clone().unwrap_or(0..0)
+    }
+
+    /// Where the layer is to write the gradient of an input; `None` if it need not.
+    fn dx(&self, input: usize) -> Option<Range<usize>> {
+        let gradient = self.places.dx.get(input)?.as_ref()?;
+        match &gradient.from {
+            Origin::Layer => Some(gradient.at.clone()),
+            Origin::LayerAdded(scratch) => Some(scratch.clone()),
+            Origin::Output | Origin::OutputCopied | Origin::OutputAdded => None,
+        }
+    }
+}
+
+/// Parts of an arena that do not overlap.
+pub(super) fn apart<const N: usize>(arena: &mut [Lanes], ranges: [Range<usize>; N]) -> [&mut [Lanes]; N] {
+    arena.get_disjoint_mut(ranges).expect("what is alive at the same time is planned apart, within the arena")
+}
+
+/// Plans `step` for `images` images.
+///
+/// # Errors
+/// If the operator has no gradient here, or reads its parameters from other layers.
+pub(super) fn build(
+    graph: &Graph,
+    program: &Program,
+    parameters: &Parameters,
+    step: &Step,
+    images: usize,
+    isa: Isa,
+) -> Result<Box<dyn Layer>> {
+    let site = Site { graph, node: graph.node(step.node), parameters, step, program, images, isa };
+    match &site.node.op {
+        Op::Conv2d(conv) => convolution::convolution(&site, conv),
+        Op::FullyConnected(dense) => convolution::fully_connected(&site, dense),
+        Op::BatchNorm(norm) => normalisation::batch_norm(&site, norm),
+        Op::Activation { function } => Ok(pointwise::activation(&site, *function)),
+        Op::Flatten => Ok(pointwise::flatten(&site)),
+        Op::Pool2d(attributes) => Ok(pool::pool(&site, attributes)),
+        Op::GlobalPool2d { kind } => Ok(pool::global_pool(&site, *kind)),
+        Op::Softmax(_) => Err(site.unsupported("can be trained only at the end of the network")),
+        Op::Quantize { .. } => Err(site.unsupported("has no gradient: train the float network")),
+        Op::Opaque(_) => Err(site.unsupported("is not understood")),
+    }
+}
+
+/// A step with all that planning it needs to know.
+struct Site<'a> {
+    graph: &'a Graph,
+    node: &'a Node,
+    parameters: &'a Parameters,
+    program: &'a Program,
+    step: &'a Step,
+    images: usize,
+    isa: Isa,
+}
+
+impl Site<'_> {
+    fn unsupported(&self, message: &str) -> AdaptError {
+        AdaptError::Unsupported {
+            pass: "train",
+            network: self.graph.name.clone(),
+            message: format!("`{}` ({}) {message}", self.node.name, self.node.op.name()),
+        }
+    }
+
+    /// The parameter that the node reads as input `position`.
+    fn parameter(&self, position: usize) -> Result<ParameterId> {
+        let id = self.node.inputs.get(position).and_then(|tensor| self.parameters.id(*tensor));
+        id.ok_or_else(|| self.unsupported(&format!("has no constant as input {position}")))
+    }
+
+    /// The parameter that the node reads as input `position`, if it has one.
+    fn optional_parameter(&self, position: usize) -> Result<Option<ParameterId>> {
+        if position < self.node.inputs.len() { self.parameter(position).map(Some) } else { Ok(None) }
+    }
+
+    /// The sizes of an input of the step.
+    fn map(&self, input: usize) -> Map {
+        Map::of(self.program.shape(self.graph, self.step.inputs[input]))
+    }
+
+    /// The sizes of the constant that the node reads as input `position`.
+    fn sizes(&self, position: usize) -> Vec<usize> {
+        self.graph.tensor(self.node.inputs[position]).shape.with_batch(1)
+    }
+}
+
+/// Height, width and channels of an activation; a vector is one pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Map {
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Map {
+    fn of(shape: &Shape) -> Self {
+        let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
+        Self { height, width, channels }
+    }
+
+    fn pixels(self) -> usize {
+        self.height * self.width
+    }
+}
+
+fn lane_padding(padding: Padding) -> lanes::Padding {
+    let Padding { top, bottom, left, right } = padding;
+    lanes::Padding { top, bottom, left, right }
+}
+
+fn lane_activation(activation: Option<Activation>) -> lanes::Activation {
+    match activation {
+        None => lanes::Activation::None,
+        Some(Activation::Relu) => lanes::Activation::Relu,
+        Some(Activation::Relu6) => lanes::Activation::Relu6,
+    }
+}

@@ -1,0 +1,186 @@
+//! One thread's part of a pass: the images of a chunk go through all layers, forward and backward.
+
+use super::layer::{Call, Mode};
+use super::parameter::Parameters;
+use super::plan::{Origin, Plan};
+use super::program::{Program, Value};
+use std::time::Instant;
+use taper_graph::Graph;
+use taper_kernels::cpu::Isa;
+use taper_kernels::lanes::{
+    BatchStatistics, Lanes, LossSummary, Workspace, count_zeros, pack, softmax_cross_entropy,
+};
+
+/// How long a layer took, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LayerTime {
+    /// Forward.
+    pub forward: f64,
+    /// Backward, of parameters and inputs together; 0 where nobody needs a gradient.
+    pub backward: f64,
+}
+
+/// What all chunks of a pass share.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) program: &'a Program,
+    pub(super) parameters: &'a Parameters,
+    pub(super) mode: Mode,
+    /// Activations whose zeros are counted.
+    pub(super) watched: &'a [Value],
+    /// Images of the whole batch, over which the loss is a mean.
+    pub(super) batch: usize,
+    pub(super) isa: Isa,
+}
+
+/// Some images of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    /// `[labels.len()][H][W][C]`.
+    pub(super) images: &'a [f32],
+    pub(super) labels: &'a [u32],
+}
+
+/// Buffers for the images of one chunk at a time; they grow when a larger plan comes, and are kept.
+#[derive(Default)]
+pub(super) struct Worker {
+    arena: Vec<Lanes>,
+    workspace: Workspace,
+    /// Of each step.
+    statistics: Vec<BatchStatistics>,
+    /// Of each step, added up since they were last taken.
+    times: Vec<LayerTime>,
+    /// Of each watched activation, per channel, added up since they were last taken.
+    zeros: Vec<Vec<u64>>,
+}
+
+impl Worker {
+    /// Takes a chunk through all layers, and back if the pass is for learning: then `gradients` is overwritten with what
+    /// the chunk adds to those of the batch's mean loss. Returns what it adds to the batch's loss.
+    pub(super) fn run(
+        &mut self,
+        pass: Pass<'_>,
+        plan: &Plan,
+        chunk: Chunk<'_>,
+        gradients: &mut [f32],
+    ) -> LossSummary {
+        if self.arena.len() < plan.len {
+            self.arena.resize(plan.len, Lanes::ZERO);
+        }
+        self.statistics.resize(plan.layers.len(), BatchStatistics::default());
+        self.times.resize(plan.layers.len(), LayerTime::default());
+        let shape = pass.program.shape(pass.graph, 0);
+        let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
+        pack(chunk.images, chunk.labels.len(), height * width, channels, &mut self.arena[plan.input.clone()]);
+        self.forward(pass, plan, chunk.labels.len());
+
+        let share = chunk.labels.len() as f64 / pass.batch as f64;
+        let classes = pass.program.values[pass.program.logits].features;
+        let LossSummary { loss, correct } = match pass.mode {
+            Mode::Evaluate => {
+                softmax_cross_entropy(&self.arena[plan.logits.clone()], chunk.labels, classes, None)
+            }
+            Mode::Train => {
+                let ranges = [plan.logits.clone(), plan.logits_gradient.clone()];
+                let [logits, gradient] = super::layer::apart(&mut self.arena, ranges);
+                let summary = softmax_cross_entropy(logits, chunk.labels, classes, Some(gradient));
+                gradient.iter_mut().flat_map(|lanes| &mut lanes.0).for_each(|value| *value *= share as f32);
+                self.backward(pass, plan, gradients);
+                summary
+            }
+        };
+        LossSummary { loss: loss * share, correct }
+    }
+
+    /// The batch statistics of a step's last forward pass.
+    pub(super) fn statistics(&self, step: usize) -> &BatchStatistics {
+        &self.statistics[step]
+    }
+
+    /// Adds the times of each step to `times`, and forgets them.
+    pub(super) fn take_times(&mut self, times: &mut [LayerTime]) {
+        for (sum, time) in times.iter_mut().zip(&mut self.times) {
+            let LayerTime { forward, backward } = std::mem::take(time);
+            sum.forward += forward;
+            sum.backward += backward;
+        }
+    }
+
+    /// Adds the zeros of each watched activation to `zeros`, and forgets them.
+    pub(super) fn take_zeros(&mut self, zeros: &mut [Vec<u64>]) {
+        for (sums, counts) in zeros.iter_mut().zip(self.zeros.drain(..)) {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+    }
+
+    fn forward(&mut self, pass: Pass<'_>, plan: &Plan, images: usize) {
+        self.count_zeros(pass, plan, 0, images);
+        for (position, layer) in plan.layers.iter().enumerate() {
+            let started = Instant::now();
+            layer.forward(&mut Call {
+                mode: pass.mode,
+                arena: &mut self.arena,
+                places: &plan.places[position],
+                parameters: pass.parameters,
+                gradients: &mut [],
+                statistics: &mut self.statistics[position],
+                workspace: &mut self.workspace,
+            });
+            self.times[position].forward += started.elapsed().as_secs_f64();
+            self.count_zeros(pass, plan, pass.program.steps[position].output, images);
+        }
+    }
+
+    fn backward(&mut self, pass: Pass<'_>, plan: &Plan, gradients: &mut [f32]) {
+        for (position, layer) in plan.layers.iter().enumerate().rev() {
+            let places = &plan.places[position];
+            let Some(dy) = places.dy.clone() else { continue };
+            let started = Instant::now();
+            layer.backward(&mut Call {
+                mode: pass.mode,
+                arena: &mut self.arena,
+                places,
+                parameters: pass.parameters,
+                gradients,
+                statistics: &mut self.statistics[position],
+                workspace: &mut self.workspace,
+            });
+            for gradient in places.dx.iter().flatten() {
+                let (from, at) = (&gradient.from, gradient.at.clone());
+                match from {
+                    Origin::Layer | Origin::Output => {}
+                    Origin::OutputCopied => self.arena.copy_within(dy.clone(), at.start),
+                    Origin::OutputAdded => add(&mut self.arena, dy.clone(), at),
+                    Origin::LayerAdded(scratch) => add(&mut self.arena, scratch.clone(), at),
+                }
+            }
+            self.times[position].backward += started.elapsed().as_secs_f64();
+        }
+    }
+
+    fn count_zeros(&mut self, pass: Pass<'_>, plan: &Plan, value: Value, images: usize) {
+        let Some(watch) = pass.watched.iter().position(|watched| *watched == value) else { return };
+        let channels = pass.program.shape(pass.graph, value).channels().unwrap_or(1).max(1);
+        let pixels = pass.program.values[value].features / channels;
+        let place = match pass.program.steps.iter().position(|step| step.output == value) {
+            None => &plan.input,
+            Some(step) => &plan.places[step].y,
+        };
+        let found = count_zeros(pass.isa, &self.arena[place.clone()], images, channels, pixels);
+        self.zeros.resize(pass.watched.len(), Vec::new());
+        let sums = &mut self.zeros[watch];
+        sums.resize(channels, 0);
+        sums.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+/// Adds one part of an arena to another.
+fn add(arena: &mut [Lanes], from: std::ops::Range<usize>, to: std::ops::Range<usize>) {
+    let [from, to] = super::layer::apart(arena, [from, to]);
+    for (to, from) in to.iter_mut().zip(from) {
+        to.0.iter_mut().zip(from.0).for_each(|(to, from)| *to += from);
+    }
+}
