@@ -14,8 +14,10 @@
 mod activation;
 mod batch_norm;
 mod conv;
+mod exp;
 mod layout;
 mod loss;
+mod nonlinearity;
 mod optimizer;
 mod parallel;
 mod pool;
@@ -27,6 +29,7 @@ pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
+pub use nonlinearity::{GradientFrom, Nonlinearity};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
 pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};

@@ -2,4 +2,5 @@
 
 mod conv;
 mod layers;
+mod nonlinearity;
 mod support;
