@@ -21,6 +21,7 @@ mod nonlinearity;
 mod optimizer;
 mod parallel;
 mod pool;
+mod prelu;
 mod zeros;
 
 pub use crate::cpu::LANES;
@@ -33,6 +34,7 @@ pub use nonlinearity::{GradientFrom, Nonlinearity};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
 pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};
+pub use prelu::Prelu;
 pub use zeros::count_zeros;
 
 /// One value of each of 16 images, aligned to a cache line.

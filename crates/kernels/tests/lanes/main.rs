@@ -3,4 +3,5 @@
 mod conv;
 mod layers;
 mod nonlinearity;
+mod prelu;
 mod support;
