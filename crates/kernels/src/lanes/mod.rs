@@ -13,6 +13,7 @@
 
 mod activation;
 mod batch_norm;
+mod binary;
 mod conv;
 mod exp;
 mod layout;
@@ -27,6 +28,7 @@ mod zeros;
 pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use binary::{Binary, BinaryFunction, Operand, accumulate};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};

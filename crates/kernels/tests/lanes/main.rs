@@ -1,5 +1,6 @@
 //! Kernels in lane layout against plain loops and finite differences, on every instruction set that the CPU has.
 
+mod binary;
 mod conv;
 mod layers;
 mod nonlinearity;
