@@ -14,6 +14,7 @@
 mod activation;
 mod batch_norm;
 mod binary;
+mod concat;
 mod conv;
 mod exp;
 mod layout;
@@ -29,6 +30,7 @@ pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use binary::{Binary, BinaryFunction, Operand, accumulate};
+pub use concat::{Axis, Concat};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};

@@ -1,6 +1,7 @@
 //! Kernels in lane layout against plain loops and finite differences, on every instruction set that the CPU has.
 
 mod binary;
+mod concat;
 mod conv;
 mod layers;
 mod nonlinearity;
