@@ -5,5 +5,6 @@ mod concat;
 mod conv;
 mod layers;
 mod nonlinearity;
+mod pad;
 mod prelu;
 mod support;
