@@ -25,6 +25,7 @@ mod pad;
 mod parallel;
 mod pool;
 mod prelu;
+mod resize;
 mod zeros;
 
 pub use crate::cpu::LANES;
@@ -41,6 +42,7 @@ pub use pad::Pad2d;
 pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};
 pub use prelu::Prelu;
+pub use resize::{Resize2d, ResizeCoordinates, ResizeGeometry, ResizeMethod};
 pub use zeros::count_zeros;
 
 /// One value of each of 16 images, aligned to a cache line.

@@ -7,4 +7,5 @@ mod layers;
 mod nonlinearity;
 mod pad;
 mod prelu;
+mod resize;
 mod support;
