@@ -3,6 +3,7 @@
 mod binary;
 mod concat;
 mod conv;
+mod dropout;
 mod layers;
 mod nonlinearity;
 mod pad;
