@@ -4,6 +4,7 @@ mod binary;
 mod concat;
 mod conv;
 mod dropout;
+mod fake_quantize;
 mod layers;
 mod nonlinearity;
 mod pad;
