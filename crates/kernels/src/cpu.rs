@@ -81,6 +81,12 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + fmt::Debug + 'static {
     /// The square root, correctly rounded.
     fn sqrt(self, a: Self::Vector) -> Self::Vector;
 
+    /// The largest whole number that is not above `a`.
+    fn floor(self, a: Self::Vector) -> Self::Vector;
+
+    /// `2^exponent` for whole exponents in -126..=127, and anything for others.
+    fn power_of_two(self, exponent: Self::Vector) -> Self::Vector;
+
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 

@@ -24,6 +24,14 @@ fn with_neon<K: WithSimd>(simd: Neon, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
+/// `2^exponent` by writing the exponents into the bits of f32.
+#[target_feature(enable = "neon")]
+#[inline]
+fn power_of_two4(exponent: float32x4_t) -> float32x4_t {
+    let biased = vaddq_s32(vcvtq_s32_f32(exponent), vdupq_n_s32(127));
+    vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+}
+
 /// Applies an intrinsic to each of the four registers of its operands.
 macro_rules! each {
     ($operation:ident, $($operand:ident),+) => {
@@ -94,6 +102,16 @@ impl Simd for Neon {
     #[inline(always)]
     fn sqrt(self, a: Self::Vector) -> Self::Vector {
         each!(vsqrtq_f32, a)
+    }
+
+    #[inline(always)]
+    fn floor(self, a: Self::Vector) -> Self::Vector {
+        each!(vrndmq_f32, a)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, exponent: Self::Vector) -> Self::Vector {
+        each!(power_of_two4, exponent)
     }
 
     #[inline(always)]

@@ -79,6 +79,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn floor(self, a: Self::Vector) -> Self::Vector {
+        a.map(f32::floor)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, exponent: Self::Vector) -> Self::Vector {
+        exponent.map(|exponent| f32::from_bits((exponent as i32).wrapping_add(127).cast_unsigned() << 23))
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
         let mut out = c;
         for ((out, a), b) in out.iter_mut().zip(a).zip(b) {

@@ -60,6 +60,14 @@ fn sum8(a: __m256) -> f32 {
     _mm_cvtss_f32(one)
 }
 
+/// `2^exponent` by writing the exponents into the bits of f32.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn power_of_two8(exponent: __m256) -> __m256 {
+    let biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+}
+
 /// Wraps an expression over intrinsics, whose instructions the receiver's existence proves.
 macro_rules! proven {
     ($expression:expr) => {
@@ -116,6 +124,19 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sqrt(self, a: Self::Vector) -> Self::Vector {
         proven!(_mm512_sqrt_ps(a))
+    }
+
+    #[inline(always)]
+    fn floor(self, a: Self::Vector) -> Self::Vector {
+        proven!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, exponent: Self::Vector) -> Self::Vector {
+        proven!({
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(exponent), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        })
     }
 
     #[inline(always)]
@@ -212,6 +233,16 @@ impl Simd for Avx2Fma {
     #[inline(always)]
     fn sqrt(self, a: Self::Vector) -> Self::Vector {
         proven!([_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])])
+    }
+
+    #[inline(always)]
+    fn floor(self, a: Self::Vector) -> Self::Vector {
+        proven!([_mm256_floor_ps(a[0]), _mm256_floor_ps(a[1])])
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, exponent: Self::Vector) -> Self::Vector {
+        proven!([power_of_two8(exponent[0]), power_of_two8(exponent[1])])
     }
 
     #[inline(always)]

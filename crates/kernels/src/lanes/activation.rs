@@ -1,4 +1,4 @@
-//! Rectifiers, alone or fused into a kernel's last step.
+//! Rectifiers, alone or fused into a kernel's last step: their gradient follows from the output in one pass.
 
 use rayon::prelude::*;
 

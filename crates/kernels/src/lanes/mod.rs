@@ -13,23 +13,41 @@
 
 mod activation;
 mod batch_norm;
+mod binary;
+mod concat;
 mod conv;
+mod dropout;
+mod exp;
+mod fake_quantize;
 mod layout;
 mod loss;
+mod nonlinearity;
 mod optimizer;
+mod pad;
 mod parallel;
+mod philox;
 mod pool;
+mod prelu;
+mod resize;
 mod zeros;
 
 pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use binary::{Binary, BinaryFunction, Operand, accumulate};
+pub use concat::{Axis, Concat};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
+pub use dropout::Dropout;
+pub use fake_quantize::FakeQuantize;
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
+pub use nonlinearity::{GradientFrom, Nonlinearity};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
+pub use pad::Pad2d;
 pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};
+pub use prelu::Prelu;
+pub use resize::{Resize2d, ResizeCoordinates, ResizeGeometry, ResizeMethod};
 pub use zeros::count_zeros;
 
 /// One value of each of 16 images, aligned to a cache line.

@@ -1,5 +1,13 @@
 //! Kernels in lane layout against plain loops and finite differences, on every instruction set that the CPU has.
 
+mod binary;
+mod concat;
 mod conv;
+mod dropout;
+mod fake_quantize;
 mod layers;
+mod nonlinearity;
+mod pad;
+mod prelu;
+mod resize;
 mod support;
