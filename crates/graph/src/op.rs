@@ -218,6 +218,29 @@ fn one() -> usize {
     1
 }
 
+/// What an output channel of a convolution sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvKind {
+    /// All input channels: there is one group.
+    Full,
+    /// One input channel, that of its group.
+    Depthwise,
+    /// Several input channels, those of its group.
+    Grouped,
+}
+
+impl Conv2d {
+    /// What an output channel sees of `channels` input channels.
+    #[must_use]
+    pub fn kind(&self, channels: usize) -> ConvKind {
+        match self.groups {
+            1 => ConvKind::Full,
+            groups if groups == channels => ConvKind::Depthwise,
+            _ => ConvKind::Grouped,
+        }
+    }
+}
+
 /// Attributes of a fully connected layer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FullyConnected {
