@@ -229,15 +229,23 @@ pub enum ConvKind {
     Grouped,
 }
 
+impl ConvKind {
+    /// What an output channel sees of `channels` input channels in `groups`.
+    #[must_use]
+    pub fn of(groups: usize, channels: usize) -> Self {
+        match groups {
+            1 => Self::Full,
+            _ if groups == channels => Self::Depthwise,
+            _ => Self::Grouped,
+        }
+    }
+}
+
 impl Conv2d {
     /// What an output channel sees of `channels` input channels.
     #[must_use]
     pub fn kind(&self, channels: usize) -> ConvKind {
-        match self.groups {
-            1 => ConvKind::Full,
-            groups if groups == channels => ConvKind::Depthwise,
-            _ => ConvKind::Grouped,
-        }
+        ConvKind::of(self.groups, channels)
     }
 }
 
