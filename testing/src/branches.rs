@@ -59,8 +59,8 @@ impl Block {
         Self::FakeQuantize,
     ];
 
-    /// Blocks that TFLite can tell apart from all others.
-    pub const OF_TFLITE: [Self; 15] = [
+    /// Blocks that a TFLite file holds as the graph does.
+    pub const OF_TFLITE: [Self; 14] = [
         Self::Residual,
         Self::Excitation,
         Self::Mask,
@@ -75,7 +75,6 @@ impl Block {
         Self::Prelu,
         Self::Pad(0.5),
         Self::Resize,
-        Self::FakeQuantize,
     ];
 
     /// All kinds of blocks.

@@ -10,6 +10,7 @@ mod edit;
 mod error;
 mod graph;
 mod infer;
+mod inference;
 mod op;
 mod shape;
 mod tensor;
