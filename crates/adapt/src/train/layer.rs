@@ -72,7 +72,13 @@ impl Layer {
         let bias = if node.inputs.len() > 2 { Some(parameter(2)?) } else { None };
         let shape = &graph.tensor(node.inputs[0]).shape;
         let map = Map::of(shape);
+        let activation = |activation: Option<Activation>| {
+            lane_activation(activation).ok_or_else(|| unsupported("has a nonlinearity that is not trained"))
+        };
         let rule = match &node.op {
+            Op::Conv2d(conv) if conv.groups != 1 => {
+                return Err(unsupported("falls into groups, which are not trained"));
+            }
             Op::Conv2d(conv) => {
                 let weights = graph.tensor(node.inputs[1]).shape.with_batch(1);
                 let geometry = lanes::Conv2dGeometry {
@@ -88,18 +94,13 @@ impl Layer {
                     groups: 1,
                 };
                 let kernel = Box::new(lanes::Conv2d::new(geometry, isa));
-                Rule::Conv2d { kernel, weights: parameter(1)?, bias, fused: lane_activation(conv.activation) }
+                Rule::Conv2d { kernel, weights: parameter(1)?, bias, fused: activation(conv.activation)? }
             }
             Op::FullyConnected(dense) => {
                 let weights = graph.tensor(node.inputs[1]).shape.with_batch(1);
                 let geometry = lanes::Conv2dGeometry::fully_connected(batch, weights[1], weights[0]);
                 let kernel = Box::new(lanes::Conv2d::new(geometry, isa));
-                Rule::Conv2d {
-                    kernel,
-                    weights: parameter(1)?,
-                    bias,
-                    fused: lane_activation(dense.activation),
-                }
+                Rule::Conv2d { kernel, weights: parameter(1)?, bias, fused: activation(dense.activation)? }
             }
             Op::BatchNorm(norm) => {
                 let kernel = lanes::BatchNorm {
@@ -116,7 +117,7 @@ impl Layer {
                     batch: BatchStatistics::default(),
                 }
             }
-            Op::Activation { function } => Rule::Activation(lane_activation(Some(*function))),
+            Op::Activation { function } => Rule::Activation(activation(Some(*function))?),
             Op::Pool2d(Pool2d { kind, window, stride, padding }) => {
                 let padding = lane_padding(*padding);
                 let geometry =
@@ -126,6 +127,13 @@ impl Layer {
             Op::GlobalPool2d { kind } => pool(*kind, map.global(batch), isa),
             Op::Flatten => Rule::Flatten { channels: map.channels, pixels: map.height * map.width },
             Op::Softmax(_) => return Err(unsupported("can be trained only at the end of the network")),
+            Op::Prelu
+            | Op::Elementwise(_)
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::Resize2d(_)
+            | Op::Dropout(_)
+            | Op::FakeQuantize(_) => return Err(unsupported("is not trained")),
             Op::Quantize { .. } => return Err(unsupported("has no gradient: train the float network")),
             Op::Opaque(_) => return Err(unsupported("is not understood")),
         };
@@ -252,10 +260,13 @@ fn lane_padding(padding: Padding) -> lanes::Padding {
     lanes::Padding { top, bottom, left, right }
 }
 
-fn lane_activation(activation: Option<Activation>) -> lanes::Activation {
+fn lane_activation(activation: Option<Activation>) -> Option<lanes::Activation> {
     match activation {
-        None => lanes::Activation::None,
-        Some(Activation::Relu) => lanes::Activation::Relu,
-        Some(Activation::Relu6) => lanes::Activation::Relu6,
+        None => Some(lanes::Activation::None),
+        Some(Activation::Relu) => Some(lanes::Activation::Relu),
+        Some(Activation::Relu6) => Some(lanes::Activation::Relu6),
+        Some(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish,
+        ) => None,
     }
 }

@@ -17,7 +17,7 @@ const NOISE: f64 = 3e-5;
 
 fn conv(stride: [usize; 2], dilation: [usize; 2], activation: Option<Activation>) -> Conv2d {
     let padding = Padding { top: 1, bottom: 2, left: 0, right: 1 };
-    Conv2d { stride, dilation, padding, activation }
+    Conv2d { stride, dilation, padding, groups: 1, activation }
 }
 
 /// A network in training with a batch of random images and labels.
