@@ -113,15 +113,33 @@ fn fusable(graph: &Graph) -> Option<(NodeId, NodeId)> {
     graph.nodes_with_ids().find_map(|(id, node)| {
         let Op::Activation { function: Activation::Relu | Activation::Relu6 } = node.op else { return None };
         let before = bare_before(graph, node.inputs[0])?;
-        let holds = match &graph.node(before).op {
-            Op::Elementwise(elementwise) => match elementwise.function {
-                Binary::Add | Binary::Multiply => true,
-                Binary::Maximum => false,
-            },
-            layer => is_layer(layer),
-        };
-        holds.then_some((before, id))
+        may_hold(&graph.node(before).op).then_some((before, id))
     })
+}
+
+/// Whether TFLite's form of an operator can hold relu and relu6.
+fn may_hold(op: &Op) -> bool {
+    match op {
+        Op::Conv2d(_) | Op::FullyConnected(_) => true,
+        Op::Elementwise(elementwise) => match elementwise.function {
+            Binary::Add | Binary::Multiply => true,
+            Binary::Maximum => false,
+        },
+        Op::BatchNorm(_)
+        | Op::Activation { .. }
+        | Op::Prelu
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
+        | Op::Pool2d(_)
+        | Op::GlobalPool2d { .. }
+        | Op::Flatten
+        | Op::Softmax(_)
+        | Op::Dropout(_)
+        | Op::FakeQuantize(_)
+        | Op::Quantize { .. }
+        | Op::Opaque(_) => false,
+    }
 }
 
 /// Whether an operator has weights with a row for each output channel, and a bias.
