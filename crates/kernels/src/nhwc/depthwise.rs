@@ -154,7 +154,7 @@ impl Line<'_> {
                     let weight = simd.load(&weights[tap_row * shape.kernel[1] + tap_column].0);
                     let x = &self.x[(y * in_w + x) * channels + block * LANES..];
                     for (pixel, sum) in sums.iter_mut().enumerate() {
-                        let x = load(simd, &x[pixel * step..][..width]);
+                        let x = load(simd, &x[pixel * step..]);
                         *sum = simd.mul_add(x, weight, *sum);
                     }
                 }
@@ -176,7 +176,8 @@ impl Line<'_> {
     }
 }
 
-/// A vector of up to 16 values; lanes without one are 0.
+/// The first 16 values. Past a pixel's last channel they are those of the next pixel, or 0 at the end of the image: what
+/// such lanes compute is never stored.
 #[inline(always)]
 fn load<S: Simd>(simd: S, values: &[f32]) -> S::Vector {
     match values.first_chunk::<LANES>() {
