@@ -11,7 +11,7 @@ use taper_graph::{
 pub fn same(kernel: usize) -> Conv2d {
     let side = kernel / 2;
     let padding = Padding { top: side, bottom: side, left: side, right: side };
-    Conv2d { stride: [1, 1], dilation: [1, 1], padding, activation: None }
+    Conv2d { stride: [1, 1], dilation: [1, 1], padding, groups: 1, activation: None }
 }
 
 /// A network under construction. Each layer is named by its kind and its position among all nodes, from 0: the second

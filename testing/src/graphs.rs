@@ -115,7 +115,7 @@ impl Network {
             },
         };
         let activation = random.pick(&[None, Some(Activation::Relu), Some(Activation::Relu6)]);
-        let op = Op::Conv2d(Conv2d { stride, dilation, padding, activation });
+        let op = Op::Conv2d(Conv2d { stride, dilation, padding, groups: 1, activation });
         self.layer(name, op, &[out, kernel[0], kernel[1], channels]);
     }
 

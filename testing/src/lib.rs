@@ -1,5 +1,6 @@
 //! Helpers for tests only: seeded numbers, small networks, and LiteRT as an outside judge.
 
+pub mod branches;
 pub mod chain;
 pub mod graphs;
 pub mod litert;

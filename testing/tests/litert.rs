@@ -7,6 +7,7 @@ use taper_graph::{
 };
 use taper_run::{Cpu, Session, View};
 use taper_testing::Random;
+use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
 use taper_testing::litert::{Job, Litert, Resolver};
 
@@ -188,6 +189,7 @@ fn convolution(seed: u64, dtype: DType) -> Graph {
     let op = Op::Conv2d(Conv2d {
         stride,
         dilation,
+        groups: 1,
         padding: padding(&mut random, [height, width], kernel, stride, dilation),
         activation: fused(&mut random),
     });
@@ -286,14 +288,21 @@ fn integer_networks_equal_the_reference_resolver() {
 #[test]
 fn float_networks_come_close() {
     let graphs: Vec<Graph> = (0..40).map(|seed| graphs::random(seed, Numbers::Float)).collect();
-    judge(&graphs, |graph, expected, found| {
-        let floats = |bytes: &[u8]| -> Vec<f32> {
-            bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect()
-        };
-        let far = |(expected, found): &(f32, f32)| (expected - found).abs() > 1e-4 * expected.abs().max(1.0);
-        match floats(expected).into_iter().zip(floats(found)).find(far) {
-            Some((expected, found)) => Err(format!("{:#?}: expected {expected}, found {found}", graph.nodes)),
-            None => Ok(()),
-        }
-    });
+    judge(&graphs, close);
+}
+
+#[test]
+fn float_networks_with_branches_come_close() {
+    let graphs: Vec<Graph> = (0..150).map(|seed| branches::random(seed, &Block::OF_TFLITE)).collect();
+    judge(&graphs, close);
+}
+
+fn close(graph: &Graph, expected: &[u8], found: &[u8]) -> Result<(), String> {
+    let floats =
+        |bytes: &[u8]| -> Vec<f32> { bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect() };
+    let far = |(expected, found): &(f32, f32)| (expected - found).abs() > 1e-4 * expected.abs().max(1.0);
+    match floats(expected).into_iter().zip(floats(found)).find(far) {
+        Some((expected, found)) => Err(format!("{:#?}: expected {expected}, found {found}", graph.nodes)),
+        None => Ok(()),
+    }
 }

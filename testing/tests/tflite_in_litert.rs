@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use taper_formats::tflite;
 use taper_graph::{DType, Graph, Op, TensorId};
 use taper_testing::Random;
+use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
 use taper_testing::litert::{Job, Litert, Outcome, Resolver};
 use taper_zoo::{Normalisation, Task, Vgg};
@@ -79,6 +80,13 @@ fn random_networks_load_in_every_arithmetic() {
         .iter()
         .filter(|outcome| outcome.outputs[0].iter().any(|&byte| byte != outcome.outputs[0][0]));
     assert!(lively.count() * 2 > outcomes.len(), "most networks answer with more than one number");
+}
+
+#[test]
+fn networks_with_branches_load() {
+    let Some(litert) = Litert::set_up() else { return };
+    let graphs: Vec<Graph> = (0..60).map(|seed| branches::random(seed, &Block::OF_TFLITE)).collect();
+    check(&litert, &graphs);
 }
 
 /// The `.tflite` files of other tools that are quick to run and hold builtin operators only, if they are here.

@@ -208,10 +208,17 @@ fn opaque_attributes(graph: &Graph) -> Vec<(String, [usize; 1], TensorData)> {
         | Op::FullyConnected(_)
         | Op::BatchNorm(_)
         | Op::Activation { .. }
+        | Op::Prelu
+        | Op::Elementwise(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
         | Op::Pool2d(_)
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Softmax(_)
+        | Op::Dropout(_)
+        | Op::FakeQuantize(_)
         | Op::Quantize { .. } => None,
     });
     attributes

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 pub struct NodeCost {
     /// Elements of the constants that the node reads first (a shared constant counts once in a graph).
     pub parameters: u64,
-    /// Multiply–accumulates by formulas 2.1–2.4 of the source: convolution `C_out·C_in·H·W·K_h·K_w` over the
+    /// Multiply–accumulates by formulas 2.1–2.4 of the source: convolution `C_out·C_in/groups·H·W·K_h·K_w` over the
     /// output's pixels, fully connected `C_out·C_in`, pooling and batch normalisation `C_in·H·W` over the
     /// input's; everything else counts nothing.
     pub macs: u64,
@@ -81,7 +81,18 @@ fn macs(graph: &Graph, id: NodeId) -> u64 {
         }
         Op::FullyConnected(_) => input(1),
         Op::BatchNorm(_) | Op::Pool2d(_) | Op::GlobalPool2d { .. } => input(0),
-        Op::Activation { .. } | Op::Flatten | Op::Softmax(_) | Op::Quantize { .. } | Op::Opaque(_) => 0,
+        Op::Activation { .. }
+        | Op::Prelu
+        | Op::Elementwise(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
+        | Op::Flatten
+        | Op::Softmax(_)
+        | Op::Dropout(_)
+        | Op::FakeQuantize(_)
+        | Op::Quantize { .. }
+        | Op::Opaque(_) => 0,
     }
 }
 

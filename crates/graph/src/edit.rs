@@ -4,7 +4,7 @@ use crate::channels::ChannelGroups;
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, TensorId};
 use crate::infer::infer_output;
-use crate::op::Op;
+use crate::op::{ConvKind, Op};
 use crate::shape::{Dim, Shape};
 use crate::tensor::Quantization;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 /// Which channels of one group go. Replayed on a graph of the same structure, it gives the same result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelRemoval {
-    /// Name of the group: that of the layer that makes the channels.
+    /// Name of the group.
     pub group: String,
-    /// Their positions in the layer before the removal, ascending.
+    /// Their positions in the group before the removal, ascending.
     pub channels: Vec<usize>,
 }
 
@@ -83,8 +83,18 @@ fn remove_slices(graph: &mut Graph, id: TensorId, axis: usize, removed: &[bool])
 }
 
 /// Infers the shape of every activation anew, in order. What opaque operators write keeps its shape.
+///
+/// Depthwise convolutions stay so: they have a group for each channel that is left.
 fn infer_shapes(graph: &mut Graph) -> Result<()> {
+    let channels: Vec<Option<usize>> = graph.tensors.iter().map(|tensor| tensor.shape.channels()).collect();
     for position in 0..graph.nodes.len() {
+        let node = &mut graph.nodes[position];
+        if let (Op::Conv2d(conv), Some(&x)) = (&mut node.op, node.inputs.first())
+            && channels[x.0].is_some_and(|before| conv.kind(before) == ConvKind::Depthwise)
+            && let Some(left) = graph.tensors[x.0].shape.channels()
+        {
+            conv.groups = left;
+        }
         let node = &graph.nodes[position];
         if matches!(node.op, Op::Opaque(_)) {
             continue;

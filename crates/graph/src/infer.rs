@@ -2,7 +2,7 @@
 
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, Node};
-use crate::op::{Op, Padding};
+use crate::op::{FakeQuantize, Op, Padding};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -20,7 +20,8 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
             context.arity(2, 3)?;
             let [height, width, channels] = context.image(x)?;
             let [out_channels, kernel_h, kernel_w, in_channels] = context.sizes(1, "weights")?;
-            context.equal("input channels of the weights", channels, in_channels)?;
+            let group = context.channels_per_group(conv.groups, [channels, out_channels])?;
+            context.equal("input channels of the weights", group, in_channels)?;
             context.bias(out_channels)?;
             let window = Window {
                 kernel: [kernel_h, kernel_w],
@@ -52,6 +53,58 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
         }
         Op::Activation { .. } => {
             context.arity(1, 1)?;
+            x.shape.clone()
+        }
+        Op::Prelu => {
+            context.arity(2, 2)?;
+            let [slopes] = context.sizes(1, "slopes")?;
+            context.equal("slopes", context.channels(x)?, slopes)?;
+            x.shape.clone()
+        }
+        Op::Elementwise(_) => {
+            context.arity(2, 2)?;
+            context.activations()?;
+            context.broadcast(x, context.input(1, "b")?)?
+        }
+        Op::Concat(concat) => {
+            context.activations()?;
+            context.join(x, concat.axis)?
+        }
+        Op::Pad(pad) => {
+            context.arity(1, 1)?;
+            let [height, width, channels] = context.image(x)?;
+            let [out_h, out_w] = context.padded([height, width], pad.padding)?;
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), channels.into()])
+        }
+        Op::Resize2d(resize) => {
+            context.arity(1, 1)?;
+            let [_, _, channels] = context.image(x)?;
+            let [out_h, out_w] = resize.size;
+            if out_h == 0 || out_w == 0 {
+                return Err(
+                    context.invalid(format!("expected a size of at least 1, found {:?}", resize.size))
+                );
+            }
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), channels.into()])
+        }
+        Op::Dropout(dropout) => {
+            context.arity(1, 1)?;
+            if !(0.0..1.0).contains(&dropout.rate) {
+                return Err(
+                    context.invalid(format!("expected a rate from 0 to below 1, found {}", dropout.rate))
+                );
+            }
+            x.shape.clone()
+        }
+        Op::FakeQuantize(FakeQuantize { bits }) => {
+            context.arity(3, 3)?;
+            for (position, role) in [(1, "minimum"), (2, "maximum")] {
+                let [size] = context.sizes(position, role)?;
+                context.equal(role, 1, size)?;
+            }
+            if !(2..=16).contains(bits) {
+                return Err(context.invalid(format!("expected 2 to 16 bits, found {bits}")));
+            }
             x.shape.clone()
         }
         Op::Softmax(_) => {
@@ -173,6 +226,95 @@ impl<'a> Context<'a> {
             .ok_or_else(|| self.invalid(format!("expected an input with channels, found {}", x.shape)))
     }
 
+    /// Input channels that each output channel of a convolution sees. Both `[inputs, outputs]` must fall into `groups`.
+    fn channels_per_group(&self, groups: usize, channels: [usize; 2]) -> Result<usize> {
+        let [inputs, outputs] = channels;
+        if groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups) {
+            return Ok(inputs / groups);
+        }
+        Err(self.invalid(format!(
+            "expected groups that divide {inputs} input and {outputs} output channels, found {groups}"
+        )))
+    }
+
+    /// Checks that every input is an activation, and of the type of the first.
+    fn activations(&self) -> Result<()> {
+        let first = self.input(0, "x")?;
+        for position in 0..self.node.inputs.len() {
+            let tensor = self.input(position, "x")?;
+            if tensor.data.is_some() {
+                return Err(
+                    self.invalid(format!("expected activations, found the constant `{}`", tensor.name))
+                );
+            }
+            if tensor.dtype != first.dtype {
+                return Err(self.invalid(format!(
+                    "expected `{}` to be {} like `{}`, found {}",
+                    tensor.name, first.dtype, first.name, tensor.dtype
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape in which `a` and `b` meet: equal sizes stay, and a size of 1 takes the other's.
+    fn broadcast(&self, a: &Tensor, b: &Tensor) -> Result<Shape> {
+        let unequal = || {
+            self.invalid(format!(
+                "expected inputs of one rank with equal sizes, or sizes of 1, found {} and {}",
+                a.shape, b.shape
+            ))
+        };
+        if a.shape.rank() != b.shape.rank() {
+            return Err(unequal());
+        }
+        let dims = a.shape.dims().iter().zip(b.shape.dims()).map(|(&a, &b)| match (a, b) {
+            _ if a == b => Ok(a),
+            (Dim::Fixed(1), _) => Ok(b),
+            (_, Dim::Fixed(1)) => Ok(a),
+            (Dim::Fixed(_) | Dim::Batch(_), Dim::Fixed(_) | Dim::Batch(_)) => Err(unequal()),
+        });
+        dims.collect::<Result<_>>().map(Shape::new)
+    }
+
+    /// The shape of all inputs side by side along `axis`.
+    fn join(&self, x: &Tensor, axis: usize) -> Result<Shape> {
+        let mut dims = x.shape.dims().to_vec();
+        if axis == 0 || axis >= dims.len() {
+            return Err(
+                self.invalid(format!("expected an axis of {} other than the batch, found {axis}", x.shape))
+            );
+        }
+        let mut total = 0usize;
+        for position in 0..self.node.inputs.len() {
+            let part = self.input(position, "x")?;
+            let fits = part.shape.rank() == dims.len()
+                && (0..dims.len()).all(|at| at == axis || part.shape.dims()[at] == dims[at]);
+            let size = match part.shape.dims().get(axis) {
+                Some(Dim::Fixed(size)) if fits => total.checked_add(*size),
+                Some(Dim::Fixed(_) | Dim::Batch(_)) | None => None,
+            };
+            total = size.ok_or_else(|| {
+                self.invalid(format!(
+                    "expected inputs that equal {} but for axis {axis}, found `{}` {}",
+                    x.shape, part.name, part.shape
+                ))
+            })?;
+        }
+        dims[axis] = total.into();
+        Ok(Shape::new(dims))
+    }
+
+    /// Height and width with the padding around them.
+    fn padded(&self, input: [usize; 2], padding: Padding) -> Result<[usize; 2]> {
+        let sum = |size: usize, pads: [usize; 2]| {
+            pads.iter().try_fold(size, |sum, &pad| sum.checked_add(pad)).ok_or_else(|| {
+                self.invalid(format!("padding {padding:?} of {input:?} exceeds what can be counted"))
+            })
+        };
+        Ok([sum(input[0], [padding.top, padding.bottom])?, sum(input[1], [padding.left, padding.right])?])
+    }
+
     fn bias(&self, out_channels: usize) -> Result<()> {
         if self.node.inputs.len() > 2 {
             let [size] = self.sizes(2, "bias")?;
@@ -191,7 +333,7 @@ impl<'a> Context<'a> {
     /// Output height and width: `(input + padding − extent) / stride + 1`.
     fn slide(&self, input: [usize; 2], window: Window) -> Result<[usize; 2]> {
         let Window { kernel, stride, dilation, padding } = window;
-        let pads = [[padding.top, padding.bottom], [padding.left, padding.right]];
+        let padded = self.padded(input, padding)?;
         let mut output = [0; 2];
         for axis in 0..2 {
             if kernel[axis] == 0 || stride[axis] == 0 || dilation[axis] == 0 {
@@ -200,10 +342,9 @@ impl<'a> Context<'a> {
                 )));
             }
             let extent = (kernel[axis] - 1).checked_mul(dilation[axis]).and_then(|span| span.checked_add(1));
-            let padded = pads[axis].iter().try_fold(input[axis], |sum, &pad| sum.checked_add(pad));
-            output[axis] = match (padded, extent) {
-                (Some(padded), Some(extent)) if padded >= extent => (padded - extent) / stride[axis] + 1,
-                _ => {
+            output[axis] = match extent {
+                Some(extent) if padded[axis] >= extent => (padded[axis] - extent) / stride[axis] + 1,
+                Some(_) | None => {
                     return Err(self.invalid(format!(
                         "kernel {kernel:?} with dilation {dilation:?} does not fit in the padded input {input:?}"
                     )));

@@ -10,17 +10,22 @@ mod edit;
 mod error;
 mod graph;
 mod infer;
+mod inference;
 mod op;
 mod shape;
 mod tensor;
 mod verify;
 
-pub use channels::{ChannelGroup, ChannelGroups, ChannelUnit, Slice, nonlinearity_output};
+pub use channels::{ChannelGroup, ChannelGroups, ChannelUnit, LayerChannel, Slice, nonlinearity_output};
 pub use cost::{GraphCost, NodeCost, cost};
 pub use edit::{ChannelRemoval, remove_channels};
 pub use error::{GraphError, Result};
 pub use graph::{Graph, Node, NodeId, TensorId};
 pub use infer::infer_output;
-pub use op::{Activation, BatchNorm, Conv2d, FullyConnected, Op, Opaque, Padding, Pool2d, PoolKind, Softmax};
+pub use op::{
+    Activation, BatchNorm, Binary, Concat, Conv2d, ConvKind, Dropout, Elementwise, FakeQuantize,
+    FullyConnected, Op, Opaque, Pad, Padding, Pool2d, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod,
+    Softmax,
+};
 pub use shape::{Batch, Dim, Shape};
 pub use tensor::{DType, Quantization, Tensor, TensorData};

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
-    /// Two-dimensional convolution. Inputs: `x [N,H,W,I]`, weights `[O,KH,KW,I]`, optional bias `[O]`.
+    /// Two-dimensional convolution, depthwise where each group has one input channel. Inputs: `x [N,H,W,I]`, weights
+    /// `[O,KH,KW,I/groups]`, optional bias `[O]`.
     Conv2d(Conv2d),
     /// Fully connected layer. Inputs: `x [N,I]`, weights `[O,I]`, optional bias `[O]`.
     FullyConnected(FullyConnected),
@@ -19,6 +20,16 @@ pub enum Op {
         /// Which one.
         function: Activation,
     },
+    /// `x` where it is positive, `slope · x` elsewhere. Inputs: `x`, slopes `[C]` for its innermost axis.
+    Prelu,
+    /// A function of two activations, value by value; sizes of 1 are broadcast. Inputs: `a`, `b`, of one rank.
+    Elementwise(Elementwise),
+    /// Activations side by side along one axis. Inputs: one or more, equal in all other sizes.
+    Concat(Concat),
+    /// A border around `x [N,H,W,C]`.
+    Pad(Pad),
+    /// `x [N,H,W,C]` on a finer or coarser grid.
+    Resize2d(Resize2d),
     /// Maximum or mean over a window of each channel of `x [N,H,W,C]`.
     Pool2d(Pool2d),
     /// Maximum or mean over the whole map: `[N,H,W,C]` to `[N,1,1,C]`.
@@ -30,6 +41,10 @@ pub enum Op {
     Flatten,
     /// Softmax over the innermost axis.
     Softmax(Softmax),
+    /// In training, values of `x` are zeroed at random and the others scaled up; else `x` unchanged.
+    Dropout(Dropout),
+    /// What quantization to integers would leave of `x`, as floats. Inputs: `x`, minimum and maximum, each `[1]`.
+    FakeQuantize(FakeQuantize),
     /// The same real values as integers of another type, scale or zero point: those of the output tensor.
     Quantize {
         /// Type of the output's elements.
@@ -48,6 +63,14 @@ impl Op {
             Self::FullyConnected(_) => "fully connected",
             Self::BatchNorm(_) => "batch normalisation",
             Self::Activation { function } => function.name(),
+            Self::Prelu => "prelu",
+            Self::Elementwise(elementwise) => elementwise.function.name(),
+            Self::Concat(_) => "concatenation",
+            Self::Pad(_) => "padding",
+            Self::Resize2d(resize) => match resize.method {
+                ResizeMethod::Nearest => "nearest resize",
+                ResizeMethod::Bilinear => "bilinear resize",
+            },
             Self::Pool2d(pool) => match pool.kind {
                 PoolKind::Max => "max pooling",
                 PoolKind::Average => "average pooling",
@@ -56,6 +79,8 @@ impl Op {
             Self::GlobalPool2d { kind: PoolKind::Average } => "global average pooling",
             Self::Flatten => "flatten",
             Self::Softmax(_) => "softmax",
+            Self::Dropout(_) => "dropout",
+            Self::FakeQuantize(_) => "fake quantization",
             Self::Quantize { .. } => "quantize",
             Self::Opaque(opaque) => &opaque.code,
         }
@@ -67,12 +92,19 @@ impl Op {
         match self {
             Self::Conv2d(conv) => Some(conv.activation),
             Self::FullyConnected(dense) => Some(dense.activation),
+            Self::Elementwise(elementwise) => Some(elementwise.activation),
             Self::BatchNorm(_)
             | Self::Activation { .. }
+            | Self::Prelu
+            | Self::Concat(_)
+            | Self::Pad(_)
+            | Self::Resize2d(_)
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
             | Self::Softmax(_)
+            | Self::Dropout(_)
+            | Self::FakeQuantize(_)
             | Self::Quantize { .. }
             | Self::Opaque(_) => None,
         }
@@ -83,12 +115,19 @@ impl Op {
         match self {
             Self::Conv2d(conv) => Some(&mut conv.activation),
             Self::FullyConnected(dense) => Some(&mut dense.activation),
+            Self::Elementwise(elementwise) => Some(&mut elementwise.activation),
             Self::BatchNorm(_)
             | Self::Activation { .. }
+            | Self::Prelu
+            | Self::Concat(_)
+            | Self::Pad(_)
+            | Self::Resize2d(_)
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
             | Self::Softmax(_)
+            | Self::Dropout(_)
+            | Self::FakeQuantize(_)
             | Self::Quantize { .. }
             | Self::Opaque(_) => None,
         }
@@ -96,13 +135,24 @@ impl Op {
 }
 
 /// Element-wise nonlinearities, alone or fused behind an operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x` where it is positive, `slope · x` elsewhere.
+    LeakyRelu {
+        /// Factor on negative values.
+        slope: f32,
+    },
+    /// `1 / (1 + exp(−x))`.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x · min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
+    HardSwish,
 }
 
 impl Activation {
@@ -112,6 +162,10 @@ impl Activation {
         match self {
             Self::Relu => "relu",
             Self::Relu6 => "relu6",
+            Self::LeakyRelu { .. } => "leaky relu",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::HardSwish => "hard swish",
         }
     }
 }
@@ -153,8 +207,46 @@ pub struct Conv2d {
     pub dilation: [usize; 2],
     /// Zeros around the input.
     pub padding: Padding,
+    /// Into how many groups the channels fall; output channels see only the input channels of their own group.
+    #[serde(default = "one")]
+    pub groups: usize,
     /// Nonlinearity fused behind the bias.
     pub activation: Option<Activation>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// What an output channel of a convolution sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvKind {
+    /// All input channels: there is one group.
+    Full,
+    /// One input channel, that of its group.
+    Depthwise,
+    /// Several input channels, those of its group.
+    Grouped,
+}
+
+impl ConvKind {
+    /// What an output channel sees of `channels` input channels in `groups`.
+    #[must_use]
+    pub fn of(groups: usize, channels: usize) -> Self {
+        match groups {
+            1 => Self::Full,
+            _ if groups == channels => Self::Depthwise,
+            _ => Self::Grouped,
+        }
+    }
+}
+
+impl Conv2d {
+    /// What an output channel sees of `channels` input channels.
+    #[must_use]
+    pub fn kind(&self, channels: usize) -> ConvKind {
+        ConvKind::of(self.groups, channels)
+    }
 }
 
 /// Attributes of a fully connected layer.
@@ -169,6 +261,102 @@ pub struct FullyConnected {
 pub struct BatchNorm {
     /// Added to the variance.
     pub epsilon: f32,
+}
+
+/// Attributes of a function of two activations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Elementwise {
+    /// Which one.
+    pub function: Binary,
+    /// Nonlinearity fused behind it.
+    pub activation: Option<Activation>,
+}
+
+/// Functions of two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binary {
+    /// `a + b`.
+    Add,
+    /// `a · b`.
+    Multiply,
+    /// `max(a, b)`.
+    Maximum,
+}
+
+impl Binary {
+    /// The function's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Multiply => "multiply",
+            Self::Maximum => "maximum",
+        }
+    }
+}
+
+/// Attributes of a concatenation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Concat {
+    /// The axis along which the inputs lie side by side; never the batch, axis 0.
+    pub axis: usize,
+}
+
+/// Attributes of padding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pad {
+    /// How wide the border is.
+    pub padding: Padding,
+    /// What it holds.
+    pub value: f32,
+}
+
+/// Attributes of a resize. Height comes before width.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resize2d {
+    /// Height and width of the output.
+    pub size: [usize; 2],
+    /// How values between pixels are found.
+    pub method: ResizeMethod,
+    /// Which point of the input an output pixel stands for.
+    pub coordinates: ResizeCoordinates,
+}
+
+/// How a resize finds values between pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeMethod {
+    /// The nearest pixel, as TFLite finds it: rounded down, or to nearest with aligned corners.
+    Nearest,
+    /// Linear in both directions between the four pixels around the point; at the border the outermost pixel counts on.
+    Bilinear,
+}
+
+/// Which coordinate of the input output pixel `i` of a resized axis stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeCoordinates {
+    /// `i · input / output`.
+    Asymmetric,
+    /// `i · (input − 1) / (output − 1)`.
+    AlignCorners,
+    /// `(i + ½) · input / output − ½`.
+    HalfPixel,
+}
+
+/// Attributes of dropout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dropout {
+    /// Share of the values that training zeroes, from 0 to below 1; the others are divided by `1 − rate`.
+    pub rate: f32,
+}
+
+/// Attributes of fake quantization.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FakeQuantize {
+    /// Width of the integers that are simulated, from 2 to 16.
+    pub bits: u8,
 }
 
 /// What pooling takes over its window.

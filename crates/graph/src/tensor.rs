@@ -142,6 +142,22 @@ impl TensorData {
         })
     }
 
+    /// The elements of a matrix of `columns` columns, row-major, in the order of its columns.
+    #[must_use]
+    pub fn transposed(&self, columns: usize) -> Self {
+        fn transpose<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+            (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+        }
+        match self {
+            Self::F32(values) => Self::F32(transpose(values, columns)),
+            Self::I8(values) => Self::I8(transpose(values, columns)),
+            Self::U8(values) => Self::U8(transpose(values, columns)),
+            Self::I16(values) => Self::I16(transpose(values, columns)),
+            Self::I32(values) => Self::I32(transpose(values, columns)),
+            Self::I64(values) => Self::I64(transpose(values, columns)),
+        }
+    }
+
     /// Drops the elements whose index along one axis is marked.
     ///
     /// The data is seen as `[outer, removed.len(), inner]`; the axis keeps the indices where `removed` is false.

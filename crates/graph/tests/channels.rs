@@ -15,8 +15,9 @@ fn network() -> Graph {
         graph.add_constant(name, sizes, TensorData::F32(values))
     };
     let same = Padding { top: 1, bottom: 1, left: 1, right: 1 };
-    let conv =
-        |activation| Op::Conv2d(Conv2d { stride: [1, 1], dilation: [1, 1], padding: same, activation });
+    let conv = |activation| {
+        Op::Conv2d(Conv2d { stride: [1, 1], dilation: [1, 1], padding: same, groups: 1, activation })
+    };
     let pool = Pool2d { kind: PoolKind::Max, window: [2, 2], stride: [2, 2], padding: Padding::default() };
 
     let mut x = graph.add_input("image", Shape::batched(&[4, 4, 2]), DType::F32);

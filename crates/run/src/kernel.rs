@@ -4,7 +4,7 @@ use crate::memory::{Arena, Memory};
 use crate::plan::Place;
 use std::ops::Range;
 use taper_kernels::int8::{self, Affine, Integer};
-use taper_kernels::nhwc::{self, Fused, PoolShape};
+use taper_kernels::nhwc::{self, ConcatPart, Curve, Fused, PoolShape};
 
 /// Types of elements that arenas hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +47,27 @@ pub(crate) enum Kernel {
 #[derive(Debug)]
 pub(crate) enum F32Kernel {
     Conv(Box<nhwc::Conv>),
+    Depthwise(Box<nhwc::Depthwise>),
+    GroupedConv(Box<nhwc::GroupedConv>),
     BatchNorm(nhwc::BatchNorm),
     Activate(Fused),
+    Curve(Curve),
+    /// With the slopes.
+    Prelu(Vec<f32>),
+    Elementwise(nhwc::Elementwise),
+    /// With the place of each input.
+    Concat(Vec<ConcatPart>),
+    Pad(nhwc::Pad),
+    Resize(nhwc::Resize),
     MaxPool(PoolShape),
     AveragePool(PoolShape),
-    Softmax { channels: usize, beta: f32 },
+    Softmax {
+        channels: usize,
+        beta: f32,
+    },
+    FakeQuantize(nhwc::FakeQuantize),
+    /// Another kernel, and a nonlinearity of what it wrote.
+    Then(Box<F32Kernel>, Curve),
 }
 
 /// A kernel over integers of one type.
@@ -68,9 +84,9 @@ impl Kernel {
     /// Type and number of elements of scratch, if any.
     pub(crate) fn scratch(&self) -> Option<(Element, usize)> {
         let (element, len) = match self {
-            Self::F32(F32Kernel::Conv(conv)) => (Element::F32, conv.scratch_len()),
+            Self::F32(kernel) => (Element::F32, kernel.scratch_len()),
             Self::Integer(IntegerKernel::Conv(conv)) => (Element::I16, conv.scratch_len()),
-            Self::View | Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => {
+            Self::View | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => {
                 return None;
             }
         };
@@ -80,29 +96,26 @@ impl Kernel {
     /// Bytes of packed weights.
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {
-            Self::F32(F32Kernel::Conv(conv)) => conv.weight_bytes(),
-            Self::F32(F32Kernel::BatchNorm(norm)) => norm.bytes(),
+            Self::F32(kernel) => kernel.weight_bytes(),
             Self::Integer(IntegerKernel::Conv(conv)) => conv.weight_bytes(),
-            Self::View | Self::F32(_) | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => 0,
+            Self::View | Self::Integer(_) | Self::Quantize(_) | Self::Rescale(_) => 0,
         }
     }
 
+    /// Computes `y` from the activations `xs`, of which there is at least one.
     pub(crate) fn run(
         &self,
         memory: &mut Memory,
-        x: &Place,
+        xs: &[Place],
         scratch: Range<usize>,
         y: &Place,
         threads: usize,
     ) {
         use Element::{F32, I8, I16, U8};
-        let (from, to) = (x.range.clone(), y.range.clone());
-        match (self, x.element, y.element) {
+        let (from, to) = (xs[0].range.clone(), y.range.clone());
+        match (self, xs[0].element, y.element) {
             (Self::View, _, _) => {}
-            (Self::F32(kernel), F32, F32) => {
-                let [x, scratch, y] = memory.f32.split([from, scratch, to]);
-                kernel.run(x, scratch, y, threads);
-            }
+            (Self::F32(kernel), F32, F32) => kernel.run(&mut memory.f32, xs, scratch, to, threads),
             (Self::Integer(kernel), I8, I8) => {
                 let [x, y] = memory.i8.split([from, to]);
                 kernel.run(x, memory.i16.write(scratch), y, threads);
@@ -144,15 +157,101 @@ fn quantize<T: Integer>(
     int8::quantize(to, reals.read(x), integers.write(y));
 }
 
+/// A kernel with one input: `x`, scratch, `y`.
+type OneInput<'k> = dyn Fn(&[f32], &mut [f32], &mut [f32]) + 'k;
+
 impl F32Kernel {
-    fn run(&self, x: &[f32], scratch: &mut [f32], y: &mut [f32], threads: usize) {
+    /// The kernel with a nonlinearity behind it, if there is one.
+    pub(crate) fn then(self, curve: Option<Curve>) -> Self {
+        match curve {
+            Some(curve) => Self::Then(Box::new(self), curve),
+            None => self,
+        }
+    }
+
+    fn scratch_len(&self) -> usize {
         match self {
-            Self::Conv(conv) => conv.run(x, scratch, y, threads),
-            Self::BatchNorm(norm) => norm.run(x, y),
-            Self::Activate(fused) => nhwc::activate(*fused, x, y),
-            Self::MaxPool(shape) => nhwc::max_pool(shape, x, y),
-            Self::AveragePool(shape) => nhwc::average_pool(shape, x, y),
-            Self::Softmax { channels, beta } => nhwc::softmax(*channels, *beta, x, y),
+            Self::Conv(conv) => conv.scratch_len(),
+            Self::GroupedConv(conv) => conv.scratch_len(),
+            Self::Then(kernel, _) => kernel.scratch_len(),
+            Self::Depthwise(_)
+            | Self::BatchNorm(_)
+            | Self::Activate(_)
+            | Self::Curve(_)
+            | Self::Prelu(_)
+            | Self::Elementwise(_)
+            | Self::Concat(_)
+            | Self::Pad(_)
+            | Self::Resize(_)
+            | Self::MaxPool(_)
+            | Self::AveragePool(_)
+            | Self::Softmax { .. }
+            | Self::FakeQuantize(_) => 0,
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.weight_bytes(),
+            Self::Depthwise(conv) => conv.weight_bytes(),
+            Self::GroupedConv(conv) => conv.weight_bytes(),
+            Self::BatchNorm(norm) => norm.bytes(),
+            Self::Prelu(slopes) => size_of_val(&slopes[..]),
+            Self::Then(kernel, _) => kernel.weight_bytes(),
+            Self::Activate(_)
+            | Self::Curve(_)
+            | Self::Elementwise(_)
+            | Self::Concat(_)
+            | Self::Pad(_)
+            | Self::Resize(_)
+            | Self::MaxPool(_)
+            | Self::AveragePool(_)
+            | Self::Softmax { .. }
+            | Self::FakeQuantize(_) => 0,
+        }
+    }
+
+    fn run(
+        &self,
+        arena: &mut Arena<f32>,
+        xs: &[Place],
+        scratch: Range<usize>,
+        y: Range<usize>,
+        threads: usize,
+    ) {
+        let read = |position: usize| xs[position].range.clone();
+        let mut one = |kernel: &OneInput<'_>| {
+            let [x, scratch, y] = arena.split([read(0), scratch.clone(), y.clone()]);
+            kernel(x, scratch, y);
+        };
+        match self {
+            Self::Conv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
+            Self::Depthwise(conv) => one(&|x, _, y| conv.run(x, y, threads)),
+            Self::GroupedConv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
+            Self::BatchNorm(norm) => one(&|x, _, y| norm.run(x, y)),
+            Self::Activate(fused) => one(&|x, _, y| nhwc::activate(*fused, x, y)),
+            Self::Curve(curve) => one(&|x, _, y| curve.run(x, y)),
+            Self::Prelu(slopes) => one(&|x, _, y| nhwc::prelu(slopes, x, y)),
+            Self::Pad(pad) => one(&|x, _, y| pad.run(x, y)),
+            Self::Resize(resize) => one(&|x, _, y| resize.run(x, y)),
+            Self::MaxPool(shape) => one(&|x, _, y| nhwc::max_pool(shape, x, y)),
+            Self::AveragePool(shape) => one(&|x, _, y| nhwc::average_pool(shape, x, y)),
+            Self::Softmax { channels, beta } => one(&|x, _, y| nhwc::softmax(*channels, *beta, x, y)),
+            Self::FakeQuantize(fake) => one(&|x, _, y| fake.run(x, y)),
+            Self::Elementwise(elementwise) => {
+                let (others, y) = arena.around(y);
+                elementwise.run(others.read(read(0)), others.read(read(1)), y);
+            }
+            Self::Concat(parts) => {
+                let (others, y) = arena.around(y);
+                for (position, part) in parts.iter().enumerate() {
+                    part.run(others.read(read(position)), y);
+                }
+            }
+            Self::Then(kernel, curve) => {
+                kernel.run(arena, xs, scratch, y.clone(), threads);
+                curve.run_in_place(arena.write(y));
+            }
         }
     }
 }

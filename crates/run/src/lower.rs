@@ -1,6 +1,7 @@
 //! From nodes to kernels: checks what the kernels take for granted, and packs weights.
 
 mod layer;
+mod maps;
 
 use crate::error::{Result, RunError};
 use crate::kernel::{F32Kernel, IntegerKernel, Kernel};
@@ -10,7 +11,7 @@ use taper_graph::{
 };
 use taper_kernels::cpu::Isa;
 use taper_kernels::int8::{self, Affine};
-use taper_kernels::nhwc::{self, Fused, PoolShape};
+use taper_kernels::nhwc::{self, Curve, Fused, PoolShape};
 
 /// The kernel of one node of a verified graph.
 pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Result<Kernel> {
@@ -20,10 +21,16 @@ pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Resul
         Op::FullyConnected(dense) => context.fully_connected(dense.activation),
         Op::BatchNorm(norm) => context.batch_norm(norm),
         Op::Activation { function } => context.activation(*function),
+        Op::Prelu => context.prelu(),
+        Op::Elementwise(elementwise) => context.elementwise(elementwise),
+        Op::Concat(concat) => context.concat(concat),
+        Op::Pad(pad) => context.pad(pad),
+        Op::Resize2d(resize) => context.resize(resize),
         Op::Pool2d(pool) => context.pool(pool),
         Op::GlobalPool2d { kind } => context.global_pool(*kind),
-        Op::Flatten => context.flatten(),
+        Op::Flatten | Op::Dropout(_) => context.view(),
         Op::Softmax(softmax) => context.softmax(softmax.beta),
+        Op::FakeQuantize(fake) => context.fake_quantize(fake.bits),
         Op::Quantize { .. } => context.quantize(),
         Op::Opaque(_) => Err(context.unsupported("the CPU does not know this operator".to_owned())),
     }
@@ -55,27 +62,45 @@ struct Context<'a> {
 
 impl<'a> Context<'a> {
     fn batch_norm(&self, norm: &BatchNorm) -> Result<Kernel> {
-        match self.tensor(self.x()).dtype {
-            DType::F32 => Ok(Kernel::F32(F32Kernel::BatchNorm(nhwc::BatchNorm::new(
+        self.float_only(|| {
+            Ok(F32Kernel::BatchNorm(nhwc::BatchNorm::new(
                 self.floats(1)?,
                 self.floats(2)?,
                 self.floats(3)?,
                 self.floats(4)?,
                 norm.epsilon,
-            )))),
-            dtype @ (DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64) => {
-                Err(self.unsupported_dtype(dtype))
-            }
-        }
+            )))
+        })
     }
 
     fn activation(&self, function: Activation) -> Result<Kernel> {
-        let fused = fused(Some(function));
+        let float = match nonlinearity(Some(function)) {
+            (fused, None) => F32Kernel::Activate(fused),
+            (_, Some(curve)) => F32Kernel::Curve(curve),
+        };
+        let integer_fused = || self.integer_fused(Some(function));
         self.by_dtype(
-            || Ok(Kernel::F32(F32Kernel::Activate(fused))),
-            |x, y| Ok(Kernel::Rescale(int8::Rescale::activation::<i8>(fused, x, y))),
-            |x, y| Ok(Kernel::Rescale(int8::Rescale::activation::<u8>(fused, x, y))),
+            || Ok(Kernel::F32(float)),
+            |x, y| Ok(Kernel::Rescale(int8::Rescale::activation::<i8>(integer_fused()?, x, y))),
+            |x, y| Ok(Kernel::Rescale(int8::Rescale::activation::<u8>(integer_fused()?, x, y))),
         )
+    }
+
+    fn prelu(&self) -> Result<Kernel> {
+        self.float_only(|| Ok(F32Kernel::Prelu(self.floats(1)?.to_vec())))
+    }
+
+    fn fake_quantize(&self, bits: u8) -> Result<Kernel> {
+        self.float_only(|| {
+            let (min, max) = (self.floats(1)?[0], self.floats(2)?[0]);
+            let fake = nhwc::FakeQuantize::new(min, max, bits);
+            let fake = fake.ok_or_else(|| {
+                self.unsupported(format!(
+                    "expected a finite minimum below the maximum, found {min} and {max}"
+                ))
+            });
+            Ok(F32Kernel::FakeQuantize(fake?))
+        })
     }
 
     fn pool(&self, pool: &Pool2d) -> Result<Kernel> {
@@ -123,7 +148,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn flatten(&self) -> Result<Kernel> {
+    fn view(&self) -> Result<Kernel> {
         let integer = |x: Affine, y: Affine| {
             self.same_quantization(x, y)?;
             Ok(Kernel::View)
@@ -182,6 +207,25 @@ impl<'a> Context<'a> {
             DType::I8 => quantization().and_then(|(x, y)| signed(x, y)),
             DType::U8 => quantization().and_then(|(x, y)| unsigned(x, y)),
             dtype @ (DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
+        }
+    }
+
+    fn float_only(&self, kernel: impl FnOnce() -> Result<F32Kernel>) -> Result<Kernel> {
+        match self.tensor(self.x()).dtype {
+            DType::F32 => Ok(Kernel::F32(kernel()?)),
+            dtype @ (DType::I8 | DType::U8 | DType::I16 | DType::I32 | DType::I64) => {
+                Err(self.unsupported_dtype(dtype))
+            }
+        }
+    }
+
+    /// A nonlinearity that limits the range of integers.
+    fn integer_fused(&self, activation: Option<Activation>) -> Result<Fused> {
+        match nonlinearity(activation) {
+            (fused, None) => Ok(fused),
+            (_, Some(curve)) => {
+                Err(self.unsupported(format!("the CPU does not run {curve:?} over integers")))
+            }
         }
     }
 
@@ -250,10 +294,15 @@ impl<'a> Context<'a> {
     }
 }
 
-fn fused(activation: Option<Activation>) -> Fused {
+/// A nonlinearity as kernels know it: what they fuse, then what follows in place.
+fn nonlinearity(activation: Option<Activation>) -> (Fused, Option<Curve>) {
     match activation {
-        None => Fused::Identity,
-        Some(Activation::Relu) => Fused::Relu,
-        Some(Activation::Relu6) => Fused::Relu6,
+        None => (Fused::Identity, None),
+        Some(Activation::Relu) => (Fused::Relu, None),
+        Some(Activation::Relu6) => (Fused::Relu6, None),
+        Some(Activation::LeakyRelu { slope }) => (Fused::Identity, Some(Curve::LeakyRelu { slope })),
+        Some(Activation::Sigmoid) => (Fused::Identity, Some(Curve::Sigmoid)),
+        Some(Activation::Tanh) => (Fused::Identity, Some(Curve::Tanh)),
+        Some(Activation::HardSwish) => (Fused::Identity, Some(Curve::HardSwish)),
     }
 }

@@ -37,11 +37,37 @@ impl<T: Copy + Default> Arena<T> {
         &mut self.storage[self.start..][range]
     }
 
+    /// One buffer to write, beside all others to read. Buffers that are read may be the same, or overlap.
+    pub(crate) fn around(&mut self, range: Range<usize>) -> (Others<'_, T>, &mut [T]) {
+        let (before, rest) = self.storage[self.start..].split_at_mut(range.start);
+        let (written, after) = rest.split_at_mut(range.len());
+        (Others { before, after, end: range.end }, written)
+    }
+
     /// Several buffers at once. The plan keeps buffers of one step apart.
     pub(crate) fn split<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> [&mut [T]; N] {
         self.storage[self.start..]
             .get_disjoint_mut(ranges)
             .expect("buffers that one step uses live at the same time, so the plan keeps them apart")
+    }
+}
+
+/// What lies on both sides of a buffer that is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Others<'a, T> {
+    before: &'a [T],
+    after: &'a [T],
+    /// Where `after` begins.
+    end: usize,
+}
+
+impl<'a, T> Others<'a, T> {
+    pub(crate) fn read(&self, range: Range<usize>) -> &'a [T] {
+        if range.start < self.end {
+            &self.before[range]
+        } else {
+            &self.after[range.start - self.end..range.end - self.end]
+        }
     }
 }
 

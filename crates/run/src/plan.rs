@@ -7,7 +7,7 @@ use crate::kernel::{Element, Kernel};
 use crate::lower;
 use crate::memory::{ALIGNMENT, Memory};
 use std::ops::Range;
-use taper_graph::{DType, Graph, GraphError, TensorId};
+use taper_graph::{DType, Graph, GraphError, Node, TensorId};
 use taper_kernels::cpu::Isa;
 
 /// Where a tensor stands: its type, and its range in the arena of that type.
@@ -21,7 +21,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Step {
     kernel: Kernel,
-    x: Place,
+    xs: Vec<Place>,
     scratch: Range<usize>,
     pub(crate) y: Place,
     pub(crate) output: TensorId,
@@ -29,7 +29,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn run(&self, memory: &mut Memory, threads: usize) {
-        self.kernel.run(memory, &self.x, self.scratch.clone(), &self.y, threads);
+        self.kernel.run(memory, &self.xs, self.scratch.clone(), &self.y, threads);
     }
 }
 
@@ -67,7 +67,7 @@ impl Plan {
         for ((node, kernel), scratch) in graph.nodes.iter().zip(kernels).zip(&buffers.of_scratch) {
             steps.push(Step {
                 kernel,
-                x: place(node.inputs[0])?,
+                xs: activations(graph, node).map(place).collect::<Result<_>>()?,
                 scratch: scratch.map_or(0..0, |buffer| places[buffer].range.clone()),
                 y: place(node.outputs[0])?,
                 output: node.outputs[0],
@@ -114,7 +114,7 @@ impl Buffers {
         }
         for (step, (node, kernel)) in (1..).zip(graph.nodes.iter().zip(kernels)) {
             let (x, y) = (node.inputs[0], node.outputs[0]);
-            this.keep(x, step);
+            activations(graph, node).for_each(|x| this.keep(x, step));
             match kernel {
                 Kernel::View => this.of_tensor[y.0] = this.of_tensor[x.0],
                 Kernel::F32(_) | Kernel::Integer(_) | Kernel::Quantize(_) | Kernel::Rescale(_) => {
@@ -173,6 +173,13 @@ impl Buffers {
         }
         Some((places, Memory::new(lens)?))
     }
+}
+
+/// What a node reads at run time: its first input, and others that are not constant.
+fn activations<'g>(graph: &'g Graph, node: &'g Node) -> impl Iterator<Item = TensorId> + 'g {
+    let (first, others) = node.inputs.split_at(1);
+    let others = others.iter().filter(|id| graph.tensor(**id).data.is_none());
+    first.iter().chain(others).copied()
 }
 
 /// Bytes of all tensors together; `None` if memory's addresses do not suffice.

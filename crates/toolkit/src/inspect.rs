@@ -3,7 +3,7 @@
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use taper_graph::{ChannelGroups, Graph, NodeCost, Quantization, TensorId, cost};
+use taper_graph::{ChannelGroup, ChannelGroups, Graph, NodeCost, Quantization, TensorId, cost};
 use taper_zoo::Task;
 
 /// A network, told.
@@ -82,8 +82,12 @@ fn of_graph(graph: &Graph) -> Inspection {
     let tensors = |ids: &[TensorId]| ids.iter().map(|id| tensor(graph, *id)).collect();
     let operators =
         graph.nodes_with_ids().zip(&total.nodes).map(|((id, node), NodeCost { parameters, macs, .. })| {
-            let group = groups.0.iter().find(|group| group.layer == id);
-            let kept = group.and_then(|group| group.kept.clone());
+            let own = |group: &&ChannelGroup| group.layers.contains(&id);
+            let made = |group: &ChannelGroup| {
+                let channels = group.units.iter().flat_map(|unit| &unit.channels);
+                channels.filter(|channel| channel.layer == id).count()
+            };
+            let removable = groups.prunable().filter(own).map(made).sum();
             OperatorInfo {
                 name: node.name.clone(),
                 op: node.op.name().to_owned(),
@@ -91,8 +95,8 @@ fn of_graph(graph: &Graph) -> Inspection {
                 outputs: tensors(&node.outputs),
                 parameters: *parameters,
                 macs: *macs,
-                prunable_channels: group.map(|group| if kept.is_some() { 0 } else { group.units.len() }),
-                kept,
+                prunable_channels: groups.0.iter().any(|group| own(&group)).then_some(removable),
+                kept: groups.0.iter().filter(own).find_map(|group| group.kept.clone()),
             }
         });
     Inspection {

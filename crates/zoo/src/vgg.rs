@@ -1,10 +1,8 @@
 //! VGG (Simonyan & Zisserman, 2014): blocks of 3×3 convolutions, each block closed by 2×2 max pooling.
 
 use crate::Task;
-use taper_graph::{
-    Activation, BatchNorm, Conv2d, DType, FullyConnected, Graph, Op, Padding, Pool2d, PoolKind, Result,
-    Shape, Softmax, TensorData, TensorId,
-};
+use crate::builder::{Bias, Border, Builder, Convolution};
+use taper_graph::{Activation, Graph, Op, Result, TensorId};
 
 /// What stands between a convolution and its nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,75 +54,29 @@ impl Vgg {
     /// # Errors
     /// If the images are empty.
     pub fn build(&self, task: Task) -> Result<Graph> {
-        let mut graph = Graph::new(&self.name);
-        let mut x = graph.add_input("image", Shape::batched(&task.input), DType::F32);
-        for (block, widths) in self.blocks.iter().enumerate() {
-            for (layer, &width) in widths.iter().enumerate() {
-                x =
-                    self.convolution(&mut graph, &format!("block{}_conv{}", block + 1, layer + 1), x, width)?;
+        let (mut builder, mut x) = Builder::new(&self.name, task);
+        for (block, widths) in (1..).zip(&self.blocks) {
+            for (layer, &width) in (1..).zip(widths) {
+                x = self.convolution(&mut builder, &format!("block{block}_conv{layer}"), x, width)?;
             }
-            let [height, width, _] = graph.tensor(x).shape.image().unwrap_or_default();
-            let pool = Pool2d {
-                kind: PoolKind::Max,
-                window: [2, 2],
-                stride: [2, 2],
-                padding: Padding::same([height, width], [2, 2], [2, 2], [1, 1]),
-            };
-            x = graph.add_node(format!("block{}_pool", block + 1), Op::Pool2d(pool), &[x])?;
+            x = builder.max_pool(&format!("block{block}_pool"), x, 2, 2, Border::Same)?;
         }
-        x = graph.add_node("flatten", Op::Flatten, &[x])?;
-        let features = graph.tensor(x).shape.channels().unwrap_or_default();
-        let weights = zeros(&mut graph, "predictions/weights", &[task.classes, features]);
-        let bias = zeros(&mut graph, "predictions/bias", &[task.classes]);
-        x = graph.add_node(
-            "predictions",
-            Op::FullyConnected(FullyConnected::default()),
-            &[x, weights, bias],
-        )?;
-        x = graph.add_node("softmax", Op::Softmax(Softmax { beta: 1.0 }), &[x])?;
-        graph.outputs.push(x);
-        graph.verify()?;
-        Ok(graph)
+        x = builder.add("flatten", Op::Flatten, &[x])?;
+        builder.classifier(x, task.classes)
     }
 
-    fn convolution(&self, graph: &mut Graph, name: &str, x: TensorId, width: usize) -> Result<TensorId> {
-        let channels = graph.tensor(x).shape.channels().unwrap_or_default();
-        let weights = zeros(graph, &format!("{name}/weights"), &[width, 3, 3, channels]);
-        let conv = |activation| {
-            Op::Conv2d(Conv2d {
-                stride: [1, 1],
-                dilation: [1, 1],
-                padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
-                activation,
-            })
-        };
+    fn convolution(&self, builder: &mut Builder, name: &str, x: TensorId, width: usize) -> Result<TensorId> {
+        let (padding, relu) = (Border::Even(1), Activation::Relu);
+        let layer = |bias, activation| Convolution { width, kernel: 3, stride: 1, padding, bias, activation };
         match self.normalisation {
-            Normalisation::None => {
-                let bias = zeros(graph, &format!("{name}/bias"), &[width]);
-                graph.add_node(name, conv(Some(Activation::Relu)), &[x, weights, bias])
-            }
+            Normalisation::None => builder.convolution(name, x, layer(Bias::Learned, Some(relu))),
             Normalisation::Batch => {
-                let y = graph.add_node(name, conv(None), &[x, weights])?;
-                let constants =
-                    [("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("variance", 1.0)].map(|(role, value)| {
-                        graph.add_constant(
-                            format!("{name}_bn/{role}"),
-                            &[width],
-                            TensorData::F32(vec![value; width]),
-                        )
-                    });
-                let inputs: Vec<_> = std::iter::once(y).chain(constants).collect();
-                let norm = BatchNorm { epsilon: 1e-5 };
-                let y = graph.add_node(format!("{name}_bn"), Op::BatchNorm(norm), &inputs)?;
-                let relu = Op::Activation { function: Activation::Relu };
-                graph.add_node(format!("{name}_relu"), relu, &[y])
+                let x = builder.convolution(name, x, layer(Bias::Absent, None))?;
+                let x = builder.batch_norm(&format!("{name}_bn"), x, 1e-5)?;
+                builder.activation(&format!("{name}_relu"), x, relu)
             }
         }
     }
-}
-
-fn zeros(graph: &mut Graph, name: &str, sizes: &[usize]) -> TensorId {
-    graph.add_constant(name, sizes, TensorData::F32(vec![0.0; sizes.iter().product()]))
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
-//! Folding: batch normalisation into the layer before it, nonlinearities into the operator before them.
+//! Folding: batch normalisation into the layer before it, nonlinearities into the operator before them, dropout away.
 //!
-//! TFLite has no operator for batch normalisation, and an integer nonlinearity that stands alone costs a rounding.
+//! TFLite has no operator for batch normalisation nor dropout, and an integer nonlinearity that stands alone costs a
+//! rounding.
 
 use crate::error::{AdaptError, Result};
-use taper_graph::{BatchNorm, Graph, Node, NodeId, Op, TensorData, TensorId};
+use taper_graph::{Activation, BatchNorm, Binary, Graph, Node, NodeId, Op, TensorData, TensorId};
 
-/// The same network without batch normalisation, with nonlinearities fused where an operator can hold them.
+/// The same network without batch normalisation and dropout, with nonlinearities fused where TFLite's operators can
+/// hold them.
 ///
 /// # Errors
 /// If a batch normalisation does not directly follow a convolution or fully connected layer that only it reads.
 pub fn fold(graph: &Graph) -> Result<Graph> {
     let mut folded = graph.clone();
+    folded.remove_dropout();
     while let Some(position) = folded.nodes.iter().position(|node| matches!(node.op, Op::BatchNorm(_))) {
         fold_batch_norm(&mut folded, NodeId(position))?;
     }
@@ -30,7 +33,7 @@ fn fold_batch_norm(graph: &mut Graph, id: NodeId) -> Result<()> {
         message: format!("`{}` {message}", norm.name),
     };
     let Op::BatchNorm(BatchNorm { epsilon }) = norm.op else { return Ok(()) };
-    let layer = lone_layer_before(graph, norm.inputs[0]).ok_or_else(|| {
+    let layer = bare_before(graph, norm.inputs[0]).filter(|id| is_layer(&graph.node(*id).op)).ok_or_else(|| {
         unsupported(
             "does not directly follow a convolution or fully connected layer without a nonlinearity that only it reads"
                 .to_owned(),
@@ -97,26 +100,57 @@ fn unused_name(graph: &Graph, wanted: &str) -> String {
     candidates.into_iter().find(|name| !taken(name)).expect("there are more candidates than tensors")
 }
 
-/// The convolution or fully connected layer that writes `tensor` for one reader only, with no nonlinearity between.
-fn lone_layer_before(graph: &Graph, tensor: TensorId) -> Option<NodeId> {
-    let layer = graph.producer(tensor)?;
-    let bare = graph.node(layer).op.fused_activation() == Some(None);
+/// The operator that writes `tensor` for one reader only, and can hold a nonlinearity but holds none.
+fn bare_before(graph: &Graph, tensor: TensorId) -> Option<NodeId> {
+    let before = graph.producer(tensor)?;
+    let bare = graph.node(before).op.fused_activation() == Some(None);
     let lone = graph.consumers(tensor).count() == 1 && !graph.outputs.contains(&tensor);
-    (bare && lone).then_some(layer)
+    (bare && lone).then_some(before)
 }
 
-/// A layer and the nonlinearity behind it that it can hold.
+/// An operator and the nonlinearity behind it that TFLite lets it hold.
 fn fusable(graph: &Graph) -> Option<(NodeId, NodeId)> {
     graph.nodes_with_ids().find_map(|(id, node)| {
-        let Op::Activation { .. } = node.op else { return None };
-        lone_layer_before(graph, node.inputs[0]).map(|layer| (layer, id))
+        let Op::Activation { function: Activation::Relu | Activation::Relu6 } = node.op else { return None };
+        let before = bare_before(graph, node.inputs[0])?;
+        may_hold(&graph.node(before).op).then_some((before, id))
     })
 }
 
-fn fuse(graph: &mut Graph, layer: NodeId, nonlinearity: NodeId) {
+/// Whether TFLite's form of an operator can hold relu and relu6.
+fn may_hold(op: &Op) -> bool {
+    match op {
+        Op::Conv2d(_) | Op::FullyConnected(_) => true,
+        Op::Elementwise(elementwise) => match elementwise.function {
+            Binary::Add | Binary::Multiply => true,
+            Binary::Maximum => false,
+        },
+        Op::BatchNorm(_)
+        | Op::Activation { .. }
+        | Op::Prelu
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
+        | Op::Pool2d(_)
+        | Op::GlobalPool2d { .. }
+        | Op::Flatten
+        | Op::Softmax(_)
+        | Op::Dropout(_)
+        | Op::FakeQuantize(_)
+        | Op::Quantize { .. }
+        | Op::Opaque(_) => false,
+    }
+}
+
+/// Whether an operator has weights with a row for each output channel, and a bias.
+fn is_layer(op: &Op) -> bool {
+    matches!(op, Op::Conv2d(_) | Op::FullyConnected(_))
+}
+
+fn fuse(graph: &mut Graph, before: NodeId, nonlinearity: NodeId) {
     let Node { op, outputs, .. } = graph.nodes.remove(nonlinearity.0);
     let Op::Activation { function } = op else { return };
-    let node = &mut graph.nodes[layer.0];
+    let node = &mut graph.nodes[before.0];
     if let Some(fused) = node.op.fused_activation_mut() {
         *fused = Some(function);
     }

@@ -3,7 +3,7 @@
 use super::calibrate::{Range, Ranges};
 use super::config::{IoType, QuantizeConfig, QuantizedType, WeightScales};
 use crate::error::{AdaptError, Result};
-use taper_graph::{DType, Graph, Node, Op, PoolKind, Quantization, Tensor, TensorData, TensorId};
+use taper_graph::{Activation, DType, Graph, Node, Op, PoolKind, Quantization, Tensor, TensorData, TensorId};
 
 /// The greatest bias that leaves room for the sum of products in 32 bits.
 const GREATEST_BIAS: f32 = (1 << 30) as f32;
@@ -41,7 +41,11 @@ fn quantize_node(
     let [output] = node.outputs[..] else {
         return Err(unsupported(graph, node, "has not exactly one output"));
     };
+    limits_only(graph, node)?;
     let quantization = match &node.op {
+        Op::Conv2d(conv) if conv.groups != 1 => {
+            return Err(unsupported(graph, node, "falls into groups, which have no integer form here"));
+        }
         Op::Conv2d(_) => {
             quantize_layer(graph, integers, node, config.weights)?;
             activation_of(graph, output, ranges)?
@@ -51,6 +55,13 @@ fn quantize_node(
             activation_of(graph, output, ranges)?
         }
         Op::Activation { .. } => activation_of(graph, output, ranges)?,
+        Op::Prelu
+        | Op::Elementwise(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
+        | Op::FakeQuantize(_) => return Err(unsupported(graph, node, "has no integer form here")),
+        Op::Dropout(_) => return Err(unsupported(graph, node, "serves training: fold it away first")),
         // These keep the scale of their input, so that they need no arithmetic or only a mean.
         Op::Pool2d(_) | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average } | Op::Flatten => {
             integers
@@ -69,6 +80,28 @@ fn quantize_node(
     };
     set_activation(integers, output, quantization);
     Ok(())
+}
+
+/// Refuses nonlinearities, alone or fused, that integers cannot have by a limit of their range.
+fn limits_only(graph: &Graph, node: &Node) -> Result<()> {
+    let function = if let Op::Activation { function } = node.op {
+        Some(function)
+    } else {
+        node.op.fused_activation().flatten()
+    };
+    match function {
+        Some(
+            function @ (Activation::LeakyRelu { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::HardSwish),
+        ) => Err(unsupported(
+            graph,
+            node,
+            &format!("needs {}, which has no integer form here", function.name()),
+        )),
+        Some(Activation::Relu | Activation::Relu6) | None => Ok(()),
+    }
 }
 
 /// Weights become int8, the bias int32 with the scale `input · weights`.

@@ -153,6 +153,7 @@ impl<'a> Fit<'a> {
         while let Some(count) = batches.fill(&mut self.images, &mut self.labels) {
             step += 1;
             let images = &self.images[..count * self.train.shape().elements()];
+            self.network.set_step(self.optimizer.steps);
             let result = self.network.learn(images, &self.labels[..count])?;
             learning_rate = self.learning_rate();
             let norm = self.optimizer.step(&mut self.network, learning_rate as f32);

@@ -40,6 +40,8 @@ pub struct NetworkSettings {
     /// The most bytes that activations and their gradients may take. A batch that needs more is cut into smaller ones,
     /// whose gradients are added up; batch normalisation then sees the statistics of each of them.
     pub memory_budget: Option<usize>,
+    /// Of the random numbers of dropout.
+    pub seed: u64,
 }
 
 /// A classifier that can be trained and evaluated on mini-batches.
@@ -61,6 +63,9 @@ pub struct Network {
     memory_budget: Option<usize>,
     /// The modes in which chunks pass at once, each on a thread of its own.
     at_once: Vec<Mode>,
+    seed: u64,
+    /// Training steps before the next one; dropout draws other values in each.
+    step: u64,
     isa: Isa,
 }
 
@@ -126,6 +131,8 @@ impl Network {
             watched: Vec::new(),
             memory_budget: settings.memory_budget,
             at_once,
+            seed: settings.seed,
+            step: 0,
             isa: Isa::best(),
         };
         // Layers are built here once so that what cannot be trained is refused before any work is done.
@@ -171,6 +178,11 @@ impl Network {
     /// The parameters, to be changed by their gradients, which may be scaled on the way.
     pub(super) fn parameters_and_gradients(&mut self) -> (&mut Parameters, &mut [f32]) {
         (&mut self.parameters, &mut self.gradients)
+    }
+
+    /// Tells how many training steps came before the next one.
+    pub(super) fn set_step(&mut self, step: u64) {
+        self.step = step;
     }
 
     /// The network with the parameters as they stand.
@@ -277,7 +289,8 @@ impl Network {
     }
 
     fn pass_in_turns(&mut self, batch: Batch<'_>) -> LossSummary {
-        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, isa, .. } = self;
+        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, step, isa, .. } =
+            self;
         let worker = own(&mut workers[0]);
         parts.resize_with(parts.len().max(1), Part::default);
         let of_chunk = &mut parts[0].of_chunk;
@@ -286,7 +299,8 @@ impl Network {
             let chunk = batch.chunk(position);
             let Some(plan) = plans.get(&(chunk.labels.len(), batch.mode)) else { continue };
             let (mode, images) = (batch.mode, batch.labels.len());
-            let pass = Pass { graph, program, parameters, watched, mode, batch: images, isa: *isa };
+            let pass =
+                Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
             summary = add(summary, add_chunk(position, pass, worker, plan, chunk, gradients, of_chunk));
             for (step, running) in plan.layers.iter().enumerate().map(|(step, layer)| (step, layer.running()))
             {
@@ -300,7 +314,8 @@ impl Network {
     }
 
     fn pass_at_once(&mut self, batch: Batch<'_>) -> LossSummary {
-        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, isa, .. } = self;
+        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, step, isa, .. } =
+            self;
         let count = batch.chunks().min(PARTS);
         parts.resize_with(parts.len().max(count), Part::default);
         let parts = &mut parts[..count];
@@ -311,6 +326,7 @@ impl Network {
             watched,
             mode: batch.mode,
             batch: batch.labels.len(),
+            step: *step,
             isa: *isa,
         };
         parts.par_iter_mut().enumerate().for_each(|(number, part)| {
@@ -381,11 +397,11 @@ impl Network {
 
     /// The plan for `images` images, made if there is none yet.
     fn prepare(&mut self, images: usize, mode: Mode) -> Result<&Plan> {
-        let Self { graph, program, parameters, plans, at_once, isa, .. } = self;
+        let Self { graph, program, parameters, plans, at_once, seed, isa, .. } = self;
         Ok(match plans.entry((images, mode)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let plan = || Plan::new(graph, program, parameters, images, mode, *isa);
+                let plan = || Plan::new(graph, program, parameters, images, mode, *seed, *isa);
                 entry.insert(if at_once.contains(&mode) { on_this_thread(plan) } else { plan() }?)
             }
         })
@@ -420,6 +436,7 @@ impl<'a> Batch<'a> {
     fn chunk(self, position: usize) -> Chunk<'a> {
         let (from, to) = (position * self.size, self.labels.len().min((position + 1) * self.size));
         Chunk {
+            first: from,
             images: &self.images[from * self.features..to * self.features],
             labels: &self.labels[from..to],
         }

@@ -144,6 +144,13 @@ fn role(op: &Op, position: usize) -> Role {
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
+            | Op::Prelu
+            | Op::Elementwise(_)
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::Resize2d(_)
+            | Op::Dropout(_)
+            | Op::FakeQuantize(_)
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten

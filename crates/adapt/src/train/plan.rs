@@ -82,12 +82,13 @@ impl Plan {
         parameters: &Parameters,
         images: usize,
         mode: Mode,
+        seed: u64,
         isa: Isa,
     ) -> Result<Self> {
         let layers = program
             .steps
             .iter()
-            .map(|step| layer::build(graph, program, parameters, step, images, isa))
+            .map(|step| layer::build(graph, program, parameters, step, images, seed, isa))
             .collect::<Result<Vec<_>>>()?;
         let mut buffers = Buffers { list: Vec::new(), images };
         let values = buffers.activations(program, &layers, mode);

@@ -4,10 +4,13 @@
 //! between the two: each reads and writes whole activations and hardly computes, so that together they take the time of
 //! one.
 
+use super::layer::rectifier;
 use super::parameter::Parameters;
 use crate::error::{AdaptError, Result};
 use std::collections::BTreeMap;
-use taper_graph::{Activation, Graph, GraphError, Node, NodeId, Op, Shape, Softmax, TensorId};
+use taper_graph::{
+    Activation, Binary, Elementwise, Graph, GraphError, Node, NodeId, Op, Shape, Softmax, TensorId,
+};
 
 /// Position of an activation among those of a [`Program`].
 pub(super) type Value = usize;
@@ -133,7 +136,7 @@ impl Builder<'_> {
         if unread {
             return Ok(());
         }
-        let fusable = |function: Activation| matches!(function, Activation::Relu | Activation::Relu6);
+        let fusable = |function: Activation| rectifier(function).is_some();
         match &node.op {
             Op::BatchNorm(_) if self.only_reader(output, logits).is_some() => {
                 self.waiting.insert(output, Waiting { node: id, residual: None });
@@ -144,10 +147,23 @@ impl Builder<'_> {
             {
                 self.emit_waiting(node.inputs[0], output, Some(*function))
             }
+            Op::Elementwise(sum) => {
+                let waiting = node.inputs.iter().position(|input| self.waiting.contains_key(input));
+                match waiting.filter(|_| self.adds_residual(node, sum)) {
+                    Some(position) => self.take_residual(node, position, sum.activation, logits),
+                    None => self.emit(id, node, output),
+                }
+            }
             Op::Conv2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
+            | Op::Prelu
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::Resize2d(_)
+            | Op::Dropout(_)
+            | Op::FakeQuantize(_)
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
@@ -155,6 +171,38 @@ impl Builder<'_> {
             | Op::Quantize { .. }
             | Op::Opaque(_) => self.emit(id, node, output),
         }
+    }
+
+    /// Whether a node is a sum of two activations of one shape that a batch normalisation can take in.
+    fn adds_residual(&self, node: &Node, sum: &Elementwise) -> bool {
+        let rectified = sum.activation.is_none_or(|activation| rectifier(activation).is_some());
+        let [a, b] = [0, 1].map(|input| node.inputs[input]);
+        let waits_alone = [a, b]
+            .iter()
+            .all(|input| self.waiting.get(input).is_none_or(|waiting| waiting.residual.is_none()));
+        let constant = [a, b].iter().any(|input| self.parameters.id(*input).is_some());
+        let same = self.graph.tensor(a).shape == self.graph.tensor(b).shape;
+        sum.function == Binary::Add && rectified && waits_alone && same && a != b && !constant
+    }
+
+    /// Lets the batch normalisation that waits at input `position` of a sum take it in.
+    fn take_residual(
+        &mut self,
+        node: &Node,
+        position: usize,
+        activation: Option<Activation>,
+        logits: TensorId,
+    ) -> Result<()> {
+        let (norm, other, output) = (node.inputs[position], node.inputs[1 - position], node.outputs[0]);
+        // A second normalisation that waits for this sum takes its own step.
+        self.read(other)?;
+        let Some(mut waiting) = self.waiting.remove(&norm) else { return Ok(()) };
+        waiting.residual = Some(other);
+        self.waiting.insert(output, waiting);
+        if activation.is_some() || self.only_reader(output, logits).is_none() {
+            return self.emit_waiting(output, output, activation);
+        }
+        Ok(())
     }
 
     /// The only node that reads `tensor`, unless the loss reads it too.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use taper_graph::Graph;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    BatchStatistics, Lanes, LossSummary, Workspace, count_zeros, pack, softmax_cross_entropy,
+    BatchStatistics, Lanes, LossSummary, Workspace, accumulate, count_zeros, pack, softmax_cross_entropy,
 };
 
 /// How long a layer took, in seconds.
@@ -31,12 +31,16 @@ pub(super) struct Pass<'a> {
     pub(super) watched: &'a [Value],
     /// Images of the whole batch, over which the loss is a mean.
     pub(super) batch: usize,
+    /// Training steps before this one.
+    pub(super) step: u64,
     pub(super) isa: Isa,
 }
 
 /// Some images of a batch.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk<'a> {
+    /// Position in the batch of the first image.
+    pub(super) first: usize,
     /// `[labels.len()][H][W][C]`.
     pub(super) images: &'a [f32],
     pub(super) labels: &'a [u32],
@@ -73,7 +77,7 @@ impl Worker {
         let shape = pass.program.shape(pass.graph, 0);
         let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
         pack(chunk.images, chunk.labels.len(), height * width, channels, &mut self.arena[plan.input.clone()]);
-        self.forward(pass, plan, chunk.labels.len());
+        self.forward(pass, plan, chunk);
 
         let share = chunk.labels.len() as f64 / pass.batch as f64;
         let classes = pass.program.values[pass.program.logits].features;
@@ -86,7 +90,7 @@ impl Worker {
                 let [logits, gradient] = super::layer::apart(&mut self.arena, ranges);
                 let summary = softmax_cross_entropy(logits, chunk.labels, classes, Some(gradient));
                 gradient.iter_mut().flat_map(|lanes| &mut lanes.0).for_each(|value| *value *= share as f32);
-                self.backward(pass, plan, gradients);
+                self.backward(pass, plan, chunk, gradients);
                 summary
             }
         };
@@ -116,7 +120,8 @@ impl Worker {
         }
     }
 
-    fn forward(&mut self, pass: Pass<'_>, plan: &Plan, images: usize) {
+    fn forward(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>) {
+        let images = chunk.labels.len();
         self.count_zeros(pass, plan, 0, images);
         for (position, layer) in plan.layers.iter().enumerate() {
             let started = Instant::now();
@@ -125,6 +130,8 @@ impl Worker {
                 arena: &mut self.arena,
                 places: &plan.places[position],
                 parameters: pass.parameters,
+                step: pass.step,
+                first_image: chunk.first as u32,
                 gradients: &mut [],
                 statistics: &mut self.statistics[position],
                 workspace: &mut self.workspace,
@@ -134,7 +141,7 @@ impl Worker {
         }
     }
 
-    fn backward(&mut self, pass: Pass<'_>, plan: &Plan, gradients: &mut [f32]) {
+    fn backward(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>, gradients: &mut [f32]) {
         for (position, layer) in plan.layers.iter().enumerate().rev() {
             let places = &plan.places[position];
             let Some(dy) = places.dy.clone() else { continue };
@@ -144,6 +151,8 @@ impl Worker {
                 arena: &mut self.arena,
                 places,
                 parameters: pass.parameters,
+                step: pass.step,
+                first_image: chunk.first as u32,
                 gradients,
                 statistics: &mut self.statistics[position],
                 workspace: &mut self.workspace,
@@ -153,8 +162,8 @@ impl Worker {
                 match from {
                     Origin::Layer | Origin::Output => {}
                     Origin::OutputCopied => self.arena.copy_within(dy.clone(), at.start),
-                    Origin::OutputAdded => add(&mut self.arena, dy.clone(), at),
-                    Origin::LayerAdded(scratch) => add(&mut self.arena, scratch.clone(), at),
+                    Origin::OutputAdded => add(pass.isa, &mut self.arena, dy.clone(), at),
+                    Origin::LayerAdded(scratch) => add(pass.isa, &mut self.arena, scratch.clone(), at),
                 }
             }
             self.times[position].backward += started.elapsed().as_secs_f64();
@@ -178,9 +187,7 @@ impl Worker {
 }
 
 /// Adds one part of an arena to another.
-fn add(arena: &mut [Lanes], from: std::ops::Range<usize>, to: std::ops::Range<usize>) {
+fn add(isa: Isa, arena: &mut [Lanes], from: std::ops::Range<usize>, to: std::ops::Range<usize>) {
     let [from, to] = super::layer::apart(arena, [from, to]);
-    for (to, from) in to.iter_mut().zip(from) {
-        to.0.iter_mut().zip(from.0).for_each(|(to, from)| *to += from);
-    }
+    accumulate(isa, from, to);
 }

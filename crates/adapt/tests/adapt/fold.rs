@@ -2,10 +2,12 @@
 
 use crate::data::{assert_close, output, tensor};
 use taper_adapt::quantize::fold;
-use taper_graph::{Activation, Conv2d, Graph, NodeId, Op, PoolKind};
+use taper_graph::{Activation, Conv2d, Graph, NodeId, Op, PoolKind, TensorData};
 use taper_testing::Random;
+use taper_testing::branches::{self, Block};
 use taper_testing::chain::{Chain, same};
 use taper_testing::graphs::{self, Numbers};
+use taper_zoo::{Task, by_name};
 
 /// Folds, checks that the outputs stay, and gives the folded nodes' names.
 fn check(graph: &Graph) -> Vec<String> {
@@ -84,6 +86,31 @@ fn layers_that_share_weights_are_folded_apart() {
     graph.nodes[2].inputs.splice(1.., shared);
     graph.remove_unused_tensors();
     check(&graph);
+}
+
+#[test]
+fn networks_with_branches_compute_the_same() {
+    for seed in 0..20 {
+        let graph =
+            branches::random(seed, &[Block::Residual, Block::Dropout, Block::Fused(Activation::Tanh)]);
+        assert!(check(&graph).iter().all(|name| !name.contains("dropout")));
+    }
+    let mut graph =
+        by_name("mobilenet-v1", Task { input: [16, 16, 1], classes: 3 }).expect("the images are not empty");
+    graphs::randomize(&mut graph, 1);
+    for tensor in graph.tensors.iter_mut().filter(|tensor| tensor.name.ends_with("variance")) {
+        tensor.data = Some(TensorData::F32(vec![0.5; tensor.shape.elements(1).expect("fixed")]));
+    }
+    let names = check(&graph);
+    // A convolution, thirteen pairs of them, and the four operators of the classifier.
+    assert_eq!(names.len(), 1 + 2 * 13 + 4);
+}
+
+#[test]
+fn what_no_operator_holds_stays() {
+    let sigmoid = Op::Activation { function: Activation::Sigmoid };
+    let graph = Chain::new(1, &[4, 4, 2]).conv(3, [3, 3], same(3)).op("sigmoid", sigmoid).finish();
+    assert_eq!(check(&graph), ["conv0", "sigmoid1"]);
 }
 
 #[test]

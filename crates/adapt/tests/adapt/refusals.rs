@@ -4,7 +4,11 @@ use crate::data::{PREPROCESS, noise, tensor};
 use taper_adapt::quantize::{QuantizeConfig, calibrate, quantize};
 use taper_adapt::train::{Fit, FitSettings, Network, TrainConfig, evaluate};
 use taper_data::{AugmentConfig, Dataset};
-use taper_graph::{Activation, DType, Graph, Node, NodeId, Op, Opaque, PoolKind, Softmax, Tensor, TensorId};
+use taper_graph::{
+    Activation, Concat, DType, Dropout, Graph, Node, NodeId, Op, Opaque, Pad, Padding, PoolKind, Softmax,
+    Tensor, TensorId,
+};
+use taper_testing::branches::{self, Block};
 use taper_testing::chain::{Chain, same};
 use taper_testing::graphs::{self, Numbers};
 
@@ -79,6 +83,26 @@ fn quantization() {
         error.to_string(),
         "cannot quantize `chain`: `norm1` (batch normalisation) has no integer form: fold it first"
     );
+
+    let check = |op: Op, message: &str| {
+        let graph = begin().op("op", op).flatten().finish();
+        let ranges = calibrate(&graph, &dataset, &[0], PREPROCESS, &config.calibration).expect("it runs");
+        let error = quantize(&graph, &ranges, &config).expect_err(message);
+        assert_eq!(error.to_string(), format!("cannot quantize `chain`: `op1` {message}"));
+    };
+    let tanh = Op::Activation { function: Activation::Tanh };
+    check(tanh, "(tanh) needs tanh, which has no integer form here");
+    check(Op::Dropout(Dropout { rate: 0.5 }), "(dropout) serves training: fold it away first");
+    check(Op::Concat(Concat { axis: 3 }), "(concatenation) has no integer form here");
+    let pad = Pad { padding: Padding::default(), value: 0.0 };
+    check(Op::Pad(pad), "(padding) has no integer form here");
+    for block in [Block::Residual, Block::Grouped, Block::Resize, Block::Prelu, Block::FakeQuantize] {
+        let graph = branches::random(2, &[block]);
+        let dataset = noise(1, graph.tensor(graph.inputs[0]).shape.image().expect("an image"), 2, 1);
+        let ranges = calibrate(&graph, &dataset, &[0], PREPROCESS, &config.calibration).expect("it runs");
+        let error = quantize(&graph, &ranges, &config).expect_err("no integers").to_string();
+        assert!(error.contains("`block0`") && error.contains("no integer form here"), "{error}");
+    }
 }
 
 #[test]

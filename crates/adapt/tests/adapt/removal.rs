@@ -2,40 +2,21 @@
 
 use crate::data::{assert_close, output};
 use taper_graph::{
-    Activation, ChannelGroups, ChannelRemoval, Graph, NodeId, Op, PoolKind, TensorData, TensorId,
-    remove_channels,
+    Activation, ChannelGroups, ChannelRemoval, ChannelUnit, Graph, PoolKind, TensorData, remove_channels,
 };
 use taper_testing::Random;
+use taper_testing::branches::{self, Block};
 use taper_testing::chain::{Chain, same};
 use taper_testing::graphs::{self, Numbers};
 
-/// Zeroes the channels of a layer: its rows of weights and bias, and what batch normalisation adds behind it.
-fn mask(graph: &mut Graph, layer: NodeId, channels: &[usize]) {
-    let mut zeroed: Vec<TensorId> = graph.node(layer).inputs[1..].to_vec();
-    let mut next = graph.consumers(graph.node(layer).outputs[0]).next();
-    while let Some(id) = next {
-        let node = graph.node(id);
-        match node.op {
-            Op::BatchNorm(_) => zeroed.extend(&node.inputs[1..3]),
-            Op::Conv2d(_) | Op::FullyConnected(_) => break,
-            Op::Activation { .. }
-            | Op::Pool2d(_)
-            | Op::GlobalPool2d { .. }
-            | Op::Flatten
-            | Op::Softmax(_)
-            | Op::Quantize { .. }
-            | Op::Opaque(_) => {}
-        }
-        next = graph.consumers(node.outputs[0]).next();
-    }
-    for id in zeroed {
-        let tensor = graph.tensor_mut(id);
+/// Zeroes what a channel is made of: its rows of weights and bias, and what batch normalisation adds behind it.
+fn mask(graph: &mut Graph, unit: &ChannelUnit) {
+    for slice in unit.slices.iter().filter(|slice| slice.axis == 0) {
+        let tensor = graph.tensor_mut(slice.tensor);
         let rows = tensor.shape.with_batch(1)[0];
         let Some(TensorData::F32(values)) = &mut tensor.data else { panic!("`{}`", tensor.name) };
         let row = values.len() / rows;
-        for &channel in channels {
-            values[channel * row..][..row].fill(0.0);
-        }
+        values[slice.index * row..][..row].fill(0.0);
     }
 }
 
@@ -46,7 +27,7 @@ fn check(graph: &Graph, seed: u64) {
     for group in ChannelGroups::of(graph).prunable() {
         let mut channels: Vec<usize> = (0..group.units.len()).filter(|_| random.one_in(2)).collect();
         channels.truncate(group.units.len() - 1);
-        mask(&mut masked, group.layer, &channels);
+        channels.iter().for_each(|&channel| mask(&mut masked, &group.units[channel]));
         removals.push(ChannelRemoval { group: group.name.clone(), channels });
     }
     let removed = remove_channels(graph, &removals).expect("the groups may lose channels");
@@ -56,6 +37,11 @@ fn check(graph: &Graph, seed: u64) {
         let what = format!("seed {seed}, {removals:?}");
         assert_close(&output(&masked, &image), &output(&removed, &image), 1e-5, &what);
     }
+}
+
+#[test]
+fn of_networks_with_branches() {
+    (0..300).for_each(|seed| check(&branches::random(seed, &Block::OF_FREE_CHANNELS), seed));
 }
 
 #[test]

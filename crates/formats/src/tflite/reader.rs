@@ -1,7 +1,7 @@
 //! A TFLite file becomes a graph.
 
 use super::flat::{Table, Tables};
-use super::ops::{Code, Runtime, Source, padding};
+use super::ops::{self, Code, Runtime, Source, padding};
 use super::schema::{self, builtin};
 use super::tensor;
 use crate::error::{FormatError, Result};
@@ -193,6 +193,7 @@ fn read_operators(
     budget: &mut Budget,
 ) -> Result<()> {
     let codes = model.tables(schema::model::OPERATOR_CODES)?;
+    let reads = count_reads(subgraph, graph)?;
     for (position, table) in subgraph.tables(schema::subgraph::OPERATORS)?.iter().enumerate() {
         let table = table?;
         let index = table.scalar::<u32>(schema::operator::OPCODE_INDEX, 0)?;
@@ -210,8 +211,11 @@ fn read_operators(
             inputs: &inputs,
             outputs: &outputs,
             tensors: &graph.tensors,
+            reads: &reads,
         };
+        let builtin = source.code.builtin;
         let (op, inputs) = source.read()?;
+        ops::adopt(builtin, &op, &inputs, &mut graph.tensors);
         let name = match outputs.first() {
             Some(&output) => graph.tensor(output).name.clone(),
             None => format!("{}_{position}", op.name()),
@@ -222,10 +226,17 @@ fn read_operators(
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
+            | Op::Prelu
+            | Op::Elementwise(_)
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::Resize2d(_)
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Softmax(_)
+            | Op::Dropout(_)
+            | Op::FakeQuantize(_)
             | Op::Quantize { .. } => 0,
         };
         budget.spend(size_of::<Node>() + 3 * name.len() + carried, "operators")?;
@@ -234,6 +245,23 @@ fn read_operators(
     }
     make_unique(graph.nodes.iter_mut().map(|node| &mut node.name));
     Ok(())
+}
+
+/// How often each tensor is read, by operators or as an output of the network.
+fn count_reads(subgraph: &Table<'_>, graph: &Graph) -> Result<Vec<usize>> {
+    let mut reads = vec![0; graph.tensors.len()];
+    for &output in &graph.outputs {
+        reads[output.0] += 1;
+    }
+    for table in subgraph.tables(schema::subgraph::OPERATORS)?.iter() {
+        for position in table?.scalars::<i32>(schema::operator::INPUTS)?.into_iter().flatten() {
+            let count = usize::try_from(position).ok().and_then(|position| reads.get_mut(position));
+            if let Some(count) = count {
+                *count += 1;
+            }
+        }
+    }
+    Ok(reads)
 }
 
 /// Opens the batch of what the last node writes, if that of its input is open: not all files say so at every tensor.

@@ -98,6 +98,15 @@ tables! {
         DILATION_W = 4 "dilation_w_factor",
         DILATION_H = 5 "dilation_h_factor",
     }
+    depthwise_conv_2d_options "DepthwiseConv2DOptions" {
+        PADDING = 0 "padding",
+        STRIDE_W = 1 "stride_w",
+        STRIDE_H = 2 "stride_h",
+        DEPTH_MULTIPLIER = 3 "depth_multiplier",
+        ACTIVATION = 4 "fused_activation_function",
+        DILATION_W = 5 "dilation_w_factor",
+        DILATION_H = 6 "dilation_h_factor",
+    }
     pool_2d_options "Pool2DOptions" {
         PADDING = 0 "padding",
         STRIDE_W = 1 "stride_w",
@@ -117,23 +126,55 @@ tables! {
     reducer_options "ReducerOptions" {
         KEEP_DIMS = 0 "keep_dims",
     }
+    leaky_relu_options "LeakyReluOptions" {
+        ALPHA = 0 "alpha",
+    }
+    /// `AddOptions` and `MulOptions` alike.
+    binary_options "AddOptions" {
+        ACTIVATION = 0 "fused_activation_function",
+    }
+    concatenation_options "ConcatenationOptions" {
+        AXIS = 0 "axis",
+        ACTIVATION = 1 "fused_activation_function",
+    }
+    resize_bilinear_options "ResizeBilinearOptions" {
+        ALIGN_CORNERS = 2 "align_corners",
+        HALF_PIXEL_CENTERS = 3 "half_pixel_centers",
+    }
+    resize_nearest_options "ResizeNearestNeighborOptions" {
+        ALIGN_CORNERS = 0 "align_corners",
+        HALF_PIXEL_CENTERS = 1 "half_pixel_centers",
+    }
 }
 
 /// Values of `BuiltinOperator`.
 pub(super) mod builtin {
+    pub(in super::super) const ADD: i32 = 0;
     pub(in super::super) const AVERAGE_POOL_2D: i32 = 1;
+    pub(in super::super) const CONCATENATION: i32 = 2;
     pub(in super::super) const CONV_2D: i32 = 3;
+    pub(in super::super) const DEPTHWISE_CONV_2D: i32 = 4;
     pub(in super::super) const FULLY_CONNECTED: i32 = 9;
+    pub(in super::super) const LOGISTIC: i32 = 14;
     pub(in super::super) const MAX_POOL_2D: i32 = 17;
+    pub(in super::super) const MUL: i32 = 18;
     pub(in super::super) const RELU: i32 = 19;
     pub(in super::super) const RELU6: i32 = 21;
     pub(in super::super) const RESHAPE: i32 = 22;
+    pub(in super::super) const RESIZE_BILINEAR: i32 = 23;
     pub(in super::super) const SOFTMAX: i32 = 25;
+    pub(in super::super) const TANH: i32 = 28;
     pub(in super::super) const CUSTOM: i32 = 32;
     pub(in super::super) const PAD: i32 = 34;
     pub(in super::super) const MEAN: i32 = 40;
+    pub(in super::super) const PRELU: i32 = 54;
+    pub(in super::super) const MAXIMUM: i32 = 55;
+    pub(in super::super) const PADV2: i32 = 60;
     pub(in super::super) const REDUCE_MAX: i32 = 82;
+    pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: i32 = 97;
+    pub(in super::super) const LEAKY_RELU: i32 = 98;
     pub(in super::super) const QUANTIZE: i32 = 114;
+    pub(in super::super) const HARD_SWISH: i32 = 117;
     /// Stands in the old one-byte field for all codes that do not fit in it.
     pub(in super::super) const PLACEHOLDER: i8 = 127;
 }
@@ -141,15 +182,25 @@ pub(super) mod builtin {
 /// Values of the union `BuiltinOptions`.
 pub(super) mod options {
     pub(in super::super) const CONV_2D: u8 = 1;
+    pub(in super::super) const DEPTHWISE_CONV_2D: u8 = 2;
     pub(in super::super) const CONCAT_EMBEDDINGS: u8 = 3;
     pub(in super::super) const POOL_2D: u8 = 5;
     pub(in super::super) const FULLY_CONNECTED: u8 = 8;
     pub(in super::super) const SOFTMAX: u8 = 9;
+    pub(in super::super) const CONCATENATION: u8 = 10;
+    pub(in super::super) const ADD: u8 = 11;
+    pub(in super::super) const RESIZE_BILINEAR: u8 = 15;
     pub(in super::super) const RESHAPE: u8 = 17;
+    pub(in super::super) const MUL: u8 = 21;
     pub(in super::super) const PAD: u8 = 22;
     pub(in super::super) const REDUCER: u8 = 27;
     pub(in super::super) const SQUEEZE: u8 = 30;
+    pub(in super::super) const MAXIMUM_MINIMUM: u8 = 39;
+    pub(in super::super) const PADV2: u8 = 43;
+    pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: u8 = 74;
+    pub(in super::super) const LEAKY_RELU: u8 = 75;
     pub(in super::super) const QUANTIZE: u8 = 89;
+    pub(in super::super) const HARD_SWISH: u8 = 91;
     pub(in super::super) const VAR_HANDLE: u8 = 111;
     pub(in super::super) const BUCKETIZE: u8 = 115;
     /// The last one that Taper knows the layout of.
@@ -187,12 +238,18 @@ pub(super) fn dtype(tensor_type: i8) -> Option<DType> {
     }
 }
 
-/// The value of `ActivationFunctionType` for a fused nonlinearity.
-pub(super) fn activation_type(activation: Option<Activation>) -> i8 {
+/// `ActivationFunctionType` for no fused nonlinearity.
+pub(super) const NO_ACTIVATION: i8 = 0;
+
+/// The value of `ActivationFunctionType` for a fused nonlinearity; `None` for those that runtimes do not fuse.
+pub(super) fn activation_type(activation: Option<Activation>) -> Option<i8> {
     match activation {
-        None => 0,
-        Some(Activation::Relu) => 1,
-        Some(Activation::Relu6) => 3,
+        None => Some(NO_ACTIVATION),
+        Some(Activation::Relu) => Some(1),
+        Some(Activation::Relu6) => Some(3),
+        Some(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish,
+        ) => None,
     }
 }
 

@@ -7,7 +7,8 @@ use super::schema::{self, builtin};
 use super::tensor;
 use crate::error::{FormatError, Result};
 use flatbuffers::WIPOffset;
-use taper_graph::{Graph, Tensor, TensorId};
+use std::borrow::Cow;
+use taper_graph::{Graph, Op, Tensor, TensorId};
 
 /// The key under which runtimes look for a model's function.
 const SIGNATURE_KEY: &str = "serving_default";
@@ -19,18 +20,21 @@ const TABLE_BYTES: usize = 160;
 /// Writes `graph` as TFLite: the bytes depend on the graph alone.
 ///
 /// An open batch becomes a batch of 1 with −1 in the shape signature, operators get the lowest version that expresses
-/// them, padding that is neither SAME nor VALID becomes a PAD, tensor data lies at multiples of 16 bytes. Nodes are
+/// them, padding that is neither SAME nor VALID becomes a PAD, dropout is left out, tensor data lies at multiples of 16 bytes. Nodes are
 /// known by the tensors they write, as TFLite does not name operators.
 ///
 /// # Errors
 /// If the graph is inconsistent, or TFLite has no such operator, type or size; the error names the node or tensor.
 pub fn write(graph: &Graph) -> Result<Vec<u8>> {
     graph.verify()?;
+    let graph = &*without_dropout(graph);
     let mut emitter = Emitter::new(graph);
     for node in &graph.nodes {
         emitter.node(node)?;
     }
-    let tensors: Vec<&Tensor> = graph.tensors.iter().chain(&emitter.added).collect();
+    let own = graph.tensors.iter().enumerate();
+    let laid_out = own.map(|(id, tensor)| emitter.laid_out.get(&TensorId(id)).unwrap_or(tensor));
+    let tensors: Vec<&Tensor> = laid_out.chain(&emitter.added).collect();
     let mut buffers = Buffers::default();
     let mut builder =
         Builder::with_capacity(estimate(&tensors, &emitter), &format!("graph `{}`", graph.name))?;
@@ -75,6 +79,17 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
     ];
     let model = builder.table(model);
     Ok(builder.finish(model, schema::IDENTIFIER))
+}
+
+/// The graph without dropout, which TFLite has no operator for.
+fn without_dropout(graph: &Graph) -> Cow<'_, Graph> {
+    if graph.nodes.iter().any(|node| matches!(node.op, Op::Dropout(_))) {
+        let mut graph = graph.clone();
+        graph.remove_dropout();
+        Cow::Owned(graph)
+    } else {
+        Cow::Borrowed(graph)
+    }
 }
 
 fn positions(ids: &[TensorId]) -> Result<Vec<i32>> {

@@ -65,7 +65,7 @@ impl Conv {
             scratch
         };
         let rows = shape.batch * shape.output[0];
-        let parts = threads.min(rows).min(shape.macs() / MACS_PER_THREAD).max(1);
+        let parts = parts_of(threads, rows, shape.macs());
         if parts == 1 {
             return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
         }
@@ -77,6 +77,21 @@ impl Conv {
                 scope.spawn(move |_| self.isa.dispatch(rows));
             }
         });
+    }
+}
+
+/// Into how many parts `rows` output rows are split, so that each is worth a thread.
+pub(super) fn parts_of(threads: usize, rows: usize, macs: usize) -> usize {
+    threads.min(rows).min(macs / MACS_PER_THREAD).max(1)
+}
+
+/// The nonlinearity of a vector of sums.
+#[inline(always)]
+pub(super) fn fuse<S: Simd>(simd: S, fused: Fused, sum: S::Vector) -> S::Vector {
+    match fused {
+        Fused::Identity => sum,
+        Fused::Relu => simd.max(simd.zero(), sum),
+        Fused::Relu6 => simd.min(simd.splat(6.0), simd.max(simd.zero(), sum)),
     }
 }
 
@@ -217,11 +232,7 @@ impl Rows<'_> {
             return;
         };
         for sum in sums {
-            let sum = match self.conv.fused {
-                Fused::Identity => sum,
-                Fused::Relu => simd.max(simd.zero(), sum),
-                Fused::Relu6 => simd.min(simd.splat(6.0), simd.max(simd.zero(), sum)),
-            };
+            let sum = fuse(simd, self.conv.fused, sum);
             if y.len() >= LANES {
                 let (whole, rest) = y.split_at_mut(LANES);
                 if let Ok(whole) = whole.try_into() {

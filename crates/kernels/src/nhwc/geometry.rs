@@ -48,6 +48,14 @@ impl ConvShape {
         }
     }
 
+    /// The shape of each of `groups` convolutions that the channels fall into.
+    #[must_use]
+    pub fn of_group(mut self, groups: usize) -> Self {
+        self.input[2] /= groups;
+        self.output[2] /= groups;
+        self
+    }
+
     /// Elements of the input.
     #[must_use]
     pub fn input_len(&self) -> usize {

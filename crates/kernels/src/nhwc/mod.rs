@@ -7,20 +7,34 @@
 pub mod geometry;
 pub mod reference;
 
+mod broadcast;
 mod conv;
+mod copy;
+mod curve;
+mod depthwise;
 mod elementwise;
+mod fake_quantize;
+mod grouped;
 mod pool;
+mod resize;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use broadcast::{Binary, Elementwise};
 pub use conv::Conv;
 pub(crate) use conv::positions_per_tile;
+pub use copy::{ConcatPart, Pad};
+pub use curve::{Curve, prelu};
+pub use depthwise::Depthwise;
 pub use elementwise::{BatchNorm, activate, softmax};
+pub use fake_quantize::FakeQuantize;
 pub use geometry::{ConvShape, PoolShape, Window};
+pub use grouped::GroupedConv;
 pub use pool::{average_pool, max_pool};
+pub use resize::{Between, Coordinates, Resize};
 
-/// The nonlinearity that a kernel applies to what it writes. NaN stays NaN.
+/// The nonlinearity that a kernel applies to what it writes: a limit of the range. NaN stays NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fused {
     /// None.

@@ -1,11 +1,12 @@
 //! Plain loops that define what the kernels compute. Never optimised.
 
-use super::Fused;
 use super::geometry::{ConvShape, PoolShape};
+use super::{Binary, Coordinates, Fused};
 
-/// Convolution of `x [N,H,W,I]` with `weights [O,KH,KW,I]`, then the bias, then the nonlinearity.
+/// Convolution of `x [N,H,W,I]` with `weights [O,KH,KW,I/groups]`, then the bias, then the nonlinearity.
 pub fn conv(
     shape: &ConvShape,
+    groups: usize,
     x: &[f32],
     weights: &[f32],
     bias: Option<&[f32]>,
@@ -19,6 +20,7 @@ pub fn conv(
         for out_y in 0..out_h {
             for out_x in 0..out_w {
                 for output in 0..outputs {
+                    let group = output / (outputs / groups);
                     let mut sum = bias.map_or(0.0, |bias| bias[output]);
                     for ky in 0..kernel_h {
                         for kx in 0..kernel_w {
@@ -32,10 +34,11 @@ pub fn conv(
                             if in_y >= in_h || in_x >= in_w {
                                 continue;
                             }
-                            for channel in 0..channels {
-                                sum += x[((image * in_h + in_y) * in_w + in_x) * channels + channel]
-                                    * weights
-                                        [((output * kernel_h + ky) * kernel_w + kx) * channels + channel];
+                            let seen = channels / groups;
+                            for channel in 0..seen {
+                                let pixel = ((image * in_h + in_y) * in_w + in_x) * channels;
+                                sum += x[pixel + group * seen + channel]
+                                    * weights[((output * kernel_h + ky) * kernel_w + kx) * seen + channel];
                             }
                         }
                     }
@@ -43,6 +46,68 @@ pub fn conv(
                 }
             }
         }
+    }
+}
+
+/// A function of `a` and `b`, whose sizes are equal or 1 at each axis, then the nonlinearity.
+pub fn elementwise(
+    function: Binary,
+    fused: Fused,
+    [a_sizes, b_sizes]: [&[usize]; 2],
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+) {
+    let sizes: Vec<usize> = a_sizes.iter().zip(b_sizes).map(|(&a, &b)| a.max(b)).collect();
+    for (index, y) in y.iter_mut().enumerate() {
+        let mut left = index;
+        let (mut at, mut steps) = ([0, 0], [1, 1]);
+        for axis in (0..sizes.len()).rev() {
+            let position = left % sizes[axis];
+            left /= sizes[axis];
+            for (side, own) in [a_sizes[axis], b_sizes[axis]].into_iter().enumerate() {
+                at[side] += position.min(own - 1) * steps[side];
+                steps[side] *= own;
+            }
+        }
+        *y = fused.apply(function.apply(a[at[0]], b[at[1]]));
+    }
+}
+
+/// The pixel of each image of `x` that is nearest to each pixel of `y [N, output, C]`.
+pub fn nearest(input: [usize; 3], output: [usize; 2], coordinates: Coordinates, x: &[f32], y: &mut [f32]) {
+    resize(input, output, y, |image, row, column, channel| {
+        let row = coordinates.nearest(row, input[0], output[0]);
+        let column = coordinates.nearest(column, input[1], output[1]);
+        x[((image * input[0] + row) * input[1] + column) * input[2] + channel]
+    });
+}
+
+/// What lies between the four pixels of `x` around each pixel of `y [N, output, C]`.
+pub fn bilinear(input: [usize; 3], output: [usize; 2], coordinates: Coordinates, x: &[f32], y: &mut [f32]) {
+    resize(input, output, y, |image, row, column, channel| {
+        let row = coordinates.between(row, input[0], output[0]);
+        let column = coordinates.between(column, input[1], output[1]);
+        let mut sum = 0.0;
+        for (y, y_share) in [(row.first, 1.0 - row.share), (row.second, row.share)] {
+            for (x_at, x_share) in [(column.first, 1.0 - column.share), (column.second, column.share)] {
+                sum += x[((image * input[0] + y) * input[1] + x_at) * input[2] + channel] * y_share * x_share;
+            }
+        }
+        sum
+    });
+}
+
+fn resize(
+    input: [usize; 3],
+    output: [usize; 2],
+    y: &mut [f32],
+    value: impl Fn(usize, usize, usize, usize) -> f32,
+) {
+    for (index, y) in y.iter_mut().enumerate() {
+        let (pixel, channel) = (index / input[2], index % input[2]);
+        let (row, column) = (pixel / output[1], pixel % output[1]);
+        *y = value(row / output[0], row % output[0], column, channel);
     }
 }
 

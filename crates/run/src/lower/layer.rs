@@ -1,15 +1,16 @@
 //! Layers with weights: convolutions and fully connected layers.
 
-use super::{Context, affine, fused};
+use super::{Context, affine, nonlinearity};
 use crate::error::Result;
 use crate::kernel::{F32Kernel, IntegerKernel, Kernel};
-use taper_graph::{Activation, Conv2d, DType, Padding, Quantization, TensorData};
+use taper_graph::{Activation, Conv2d, ConvKind, DType, Padding, Quantization, TensorData};
 use taper_kernels::int8::{self, ConvQuantization, Factors, Integer, Multiplier, real_factor};
 use taper_kernels::nhwc::{self, ConvShape};
 
 /// What a layer with weights does, once its shape is known.
 struct Layer {
     shape: ConvShape,
+    groups: usize,
     activation: Option<Activation>,
     kind: LayerKind,
 }
@@ -41,6 +42,7 @@ impl Context<'_> {
                 dilation: conv.dilation,
                 padding: [top, left],
             },
+            groups: conv.groups,
             activation: conv.activation,
             kind: LayerKind::Convolution,
         })
@@ -50,17 +52,12 @@ impl Context<'_> {
         let [batch, inputs] = self.sizes(self.x())?;
         let [_, outputs] = self.sizes(self.y())?;
         let shape = ConvShape::fully_connected(batch, inputs, outputs);
-        self.layer(Layer { shape, activation, kind: LayerKind::FullyConnected })
+        self.layer(Layer { shape, groups: 1, activation, kind: LayerKind::FullyConnected })
     }
 
     fn layer(&self, layer: Layer) -> Result<Kernel> {
         match self.tensor(self.x()).dtype {
-            DType::F32 => {
-                let weights = self.floats(1)?;
-                let bias = (self.node.inputs.len() > 2).then(|| self.floats(2)).transpose()?;
-                let conv = nhwc::Conv::new(self.isa, layer.shape, weights, bias, fused(layer.activation));
-                Ok(Kernel::F32(F32Kernel::Conv(Box::new(conv))))
-            }
+            DType::F32 => self.float_layer(&layer),
             DType::I8 => {
                 let TensorData::I8(weights) = self.constant(1)? else {
                     return Err(self.wrong_data(1, "i8"));
@@ -77,7 +74,34 @@ impl Context<'_> {
         }
     }
 
+    fn float_layer(&self, layer: &Layer) -> Result<Kernel> {
+        let Layer { shape, groups, activation, .. } = *layer;
+        let weights = self.floats(1)?;
+        let bias = (self.node.inputs.len() > 2).then(|| self.floats(2)).transpose()?;
+        let (fused, curve) = nonlinearity(activation);
+        let [inputs, outputs] = [shape.input[2], shape.output[2]];
+        let kernel = match ConvKind::of(groups, inputs) {
+            ConvKind::Full => {
+                F32Kernel::Conv(Box::new(nhwc::Conv::new(self.isa, shape, weights, bias, fused)))
+            }
+            ConvKind::Depthwise if inputs == outputs => {
+                F32Kernel::Depthwise(Box::new(nhwc::Depthwise::new(self.isa, shape, weights, bias, fused)))
+            }
+            ConvKind::Depthwise | ConvKind::Grouped => {
+                let conv = nhwc::GroupedConv::new(self.isa, shape, groups, weights, bias, fused);
+                F32Kernel::GroupedConv(Box::new(conv))
+            }
+        };
+        Ok(Kernel::F32(kernel.then(curve)))
+    }
+
     fn integer_layer<T: Integer, W: Integer>(&self, layer: &Layer, weights: &[W]) -> Result<Kernel> {
+        if layer.groups != 1 {
+            return Err(self.unsupported(format!(
+                "the CPU does not run it over integers in groups: expected one, found {}",
+                layer.groups
+            )));
+        }
         let (input, output) = (affine(self.graph, self.x())?, affine(self.graph, self.y())?);
         let (scales, weights_zero) = self.weight_scales(layer)?;
         if W::MIN < 0 && weights_zero != 0 {
@@ -114,7 +138,7 @@ impl Context<'_> {
             weights_zero,
             output_zero: output.zero_point,
             factors,
-            range: output.range::<T>(fused(layer.activation)),
+            range: output.range::<T>(self.integer_fused(layer.activation)?),
         };
         let conv = int8::Conv::new(self.isa, layer.shape, &quantization, weights, bias);
         Ok(Kernel::Integer(IntegerKernel::Conv(Box::new(conv))))

@@ -1,6 +1,6 @@
 //! Convolutions, and fully connected layers, which are convolutions of a map of one pixel.
 
-use super::{Call, Layer, Needs, Site, apart, lane_activation, lane_padding};
+use super::{Call, Layer, Needs, Site, apart, fused, lane_padding};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Conv2d, FullyConnected};
@@ -32,9 +32,9 @@ pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Laye
         stride: conv.stride,
         dilation: conv.dilation,
         padding: lane_padding(conv.padding),
-        groups: 1,
+        groups: conv.groups,
     };
-    layer(site, geometry, lane_activation(conv.activation))
+    layer(site, geometry, fused(site, conv.activation)?)
 }
 
 /// A layer for a fully connected layer.
@@ -44,7 +44,7 @@ pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Laye
 pub(super) fn fully_connected(site: &Site<'_>, dense: &FullyConnected) -> Result<Box<dyn Layer>> {
     let weights = site.sizes(1);
     let geometry = Conv2dGeometry::fully_connected(site.images, weights[1], weights[0]);
-    layer(site, geometry, lane_activation(dense.activation))
+    layer(site, geometry, fused(site, dense.activation)?)
 }
 
 fn layer(site: &Site<'_>, geometry: Conv2dGeometry, activation: Activation) -> Result<Box<dyn Layer>> {

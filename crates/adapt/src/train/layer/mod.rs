@@ -1,5 +1,7 @@
 //! The forward and backward rules of the operators.
 
+mod arrange;
+mod combine;
 mod convolution;
 mod normalisation;
 mod pointwise;
@@ -64,6 +66,10 @@ pub(super) struct Call<'a> {
     pub(super) arena: &'a mut [Lanes],
     pub(super) places: &'a Places,
     pub(super) parameters: &'a Parameters,
+    /// Training steps before this one.
+    pub(super) step: u64,
+    /// Position in the batch of the first image.
+    pub(super) first_image: u32,
     /// Of all parameters; empty in forward passes.
     pub(super) gradients: &'a mut [f32],
     /// What a layer's forward pass keeps for its backward pass.
@@ -113,15 +119,23 @@ pub(super) fn build(
     parameters: &Parameters,
     step: &Step,
     images: usize,
+    seed: u64,
     isa: Isa,
 ) -> Result<Box<dyn Layer>> {
-    let site = Site { graph, node: graph.node(step.node), parameters, step, program, images, isa };
+    let site = Site { graph, node: graph.node(step.node), parameters, step, program, images, seed, isa };
     match &site.node.op {
         Op::Conv2d(conv) => convolution::convolution(&site, conv),
         Op::FullyConnected(dense) => convolution::fully_connected(&site, dense),
         Op::BatchNorm(norm) => normalisation::batch_norm(&site, norm),
         Op::Activation { function } => Ok(pointwise::activation(&site, *function)),
-        Op::Flatten => Ok(pointwise::flatten(&site)),
+        Op::Flatten => Ok(arrange::flatten(&site)),
+        Op::Pad(attributes) => Ok(arrange::pad(&site, attributes)),
+        Op::Resize2d(attributes) => Ok(arrange::resize(&site, attributes)),
+        Op::Prelu => pointwise::prelu(&site),
+        Op::Dropout(attributes) => Ok(pointwise::dropout(&site, attributes)),
+        Op::FakeQuantize(attributes) => pointwise::fake_quantize(&site, attributes),
+        Op::Elementwise(attributes) => combine::elementwise(&site, attributes),
+        Op::Concat(attributes) => combine::concat(&site, attributes),
         Op::Pool2d(attributes) => Ok(pool::pool(&site, attributes)),
         Op::GlobalPool2d { kind } => Ok(pool::global_pool(&site, *kind)),
         Op::Softmax(_) => Err(site.unsupported("can be trained only at the end of the network")),
@@ -138,6 +152,8 @@ struct Site<'a> {
     program: &'a Program,
     step: &'a Step,
     images: usize,
+    /// Of random numbers.
+    seed: u64,
     isa: Isa,
 }
 
@@ -196,10 +212,22 @@ fn lane_padding(padding: Padding) -> lanes::Padding {
     lanes::Padding { top, bottom, left, right }
 }
 
-fn lane_activation(activation: Option<Activation>) -> lanes::Activation {
+/// The kernels' name of a nonlinearity that they fuse; `None` if it takes a step of its own.
+pub(super) fn rectifier(activation: Activation) -> Option<lanes::Activation> {
     match activation {
-        None => lanes::Activation::None,
-        Some(Activation::Relu) => lanes::Activation::Relu,
-        Some(Activation::Relu6) => lanes::Activation::Relu6,
+        Activation::Relu => Some(lanes::Activation::Relu),
+        Activation::Relu6 => Some(lanes::Activation::Relu6),
+        Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish => None,
     }
+}
+
+/// The nonlinearity fused behind a node.
+///
+/// # Errors
+/// If it is no rectifier.
+fn fused(site: &Site<'_>, activation: Option<Activation>) -> Result<lanes::Activation> {
+    let Some(activation) = activation else { return Ok(lanes::Activation::None) };
+    rectifier(activation).ok_or_else(|| {
+        site.unsupported(&format!("is fused with {}, which is trained alone", activation.name()))
+    })
 }

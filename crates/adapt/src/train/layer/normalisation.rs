@@ -1,6 +1,6 @@
 //! Batch normalisation with what its step took in: a sum and a rectifier.
 
-use super::{Call, Layer, Mode, Needs, Site, apart, lane_activation};
+use super::{Call, Layer, Mode, Needs, Site, apart, fused};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::BatchNorm;
@@ -34,7 +34,7 @@ pub(super) fn batch_norm(site: &Site<'_>, norm: &BatchNorm) -> Result<Box<dyn La
         beta: site.parameter(2)?,
         running: [site.parameter(3)?, site.parameter(4)?],
         residual: site.step.fused.residual,
-        activation: lane_activation(site.step.fused.activation),
+        activation: fused(site, site.step.fused.activation)?,
         learns: site.step.learns,
     }))
 }

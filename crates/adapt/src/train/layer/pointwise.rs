@@ -1,25 +1,87 @@
-//! Nonlinearities that stand alone, and the change from a map to a vector.
+//! What is computed value by value: nonlinearities, dropout, fake quantization.
 
-use super::{Call, Layer, Map, Needs, Site, apart, lane_activation};
-use taper_graph::Activation;
+use super::{Call, Layer, Mode, Needs, Site, apart, rectifier};
+use crate::error::Result;
+use crate::train::parameter::ParameterId;
+use taper_graph::{Activation, Dropout, FakeQuantize};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{self, activation_backward, activation_forward, flatten as to_vector, unflatten};
+use taper_kernels::lanes::{self, GradientFrom, Nonlinearity, activation_backward, activation_forward};
 
 struct Rectifier {
     function: lanes::Activation,
     isa: Isa,
 }
 
-struct Flatten(Map);
+struct Smooth {
+    function: Nonlinearity,
+    isa: Isa,
+}
+
+struct Prelu {
+    kernel: lanes::Prelu,
+    slopes: ParameterId,
+    learns: bool,
+}
+
+struct Drop(lanes::Dropout);
+
+struct Quantized {
+    bits: u32,
+    range: [ParameterId; 2],
+    learns: bool,
+    isa: Isa,
+}
 
 /// A layer for a nonlinearity.
 pub(super) fn activation(site: &Site<'_>, function: Activation) -> Box<dyn Layer> {
-    Box::new(Rectifier { function: lane_activation(Some(function)), isa: site.isa })
+    let isa = site.isa;
+    if let Some(function) = rectifier(function) {
+        return Box::new(Rectifier { function, isa });
+    }
+    let function = match function {
+        Activation::LeakyRelu { slope } => Nonlinearity::LeakyRelu { slope },
+        // Leaky with a slope of 0 is the rectifier that `rectifier` has answered already.
+        Activation::Relu | Activation::Relu6 => Nonlinearity::LeakyRelu { slope: 0.0 },
+        Activation::Sigmoid => Nonlinearity::Sigmoid,
+        Activation::Tanh => Nonlinearity::Tanh,
+        Activation::HardSwish => Nonlinearity::HardSwish,
+    };
+    Box::new(Smooth { function, isa })
 }
 
-/// A layer for flattening.
-pub(super) fn flatten(site: &Site<'_>) -> Box<dyn Layer> {
-    Box::new(Flatten(site.map(0)))
+/// A layer for a rectifier with learned slopes.
+///
+/// # Errors
+/// If the slopes are no constant.
+pub(super) fn prelu(site: &Site<'_>) -> Result<Box<dyn Layer>> {
+    let map = site.map(0);
+    let kernel =
+        lanes::Prelu { batch: site.images, channels: map.channels, pixels: map.pixels(), isa: site.isa };
+    Ok(Box::new(Prelu { kernel, slopes: site.parameter(1)?, learns: site.step.learns }))
+}
+
+/// A layer for dropout. Its mask follows from the seed, the node, the step and the place.
+pub(super) fn dropout(site: &Site<'_>, dropout: &Dropout) -> Box<dyn Layer> {
+    let map = site.map(0);
+    Box::new(Drop(lanes::Dropout {
+        values: map.channels * map.pixels(),
+        rate: dropout.rate,
+        seed: taper_data::Rng::keyed(site.seed, &[site.step.node.0 as u64]).next_u64(),
+        isa: site.isa,
+    }))
+}
+
+/// A layer for fake quantization.
+///
+/// # Errors
+/// If the range is no constant.
+pub(super) fn fake_quantize(site: &Site<'_>, quantize: &FakeQuantize) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Quantized {
+        bits: u32::from(quantize.bits),
+        range: [site.parameter(1)?, site.parameter(2)?],
+        learns: site.step.learns,
+        isa: site.isa,
+    }))
 }
 
 impl Layer for Rectifier {
@@ -44,21 +106,114 @@ impl Layer for Rectifier {
     }
 }
 
-impl Layer for Flatten {
+impl Layer for Smooth {
     fn needs(&self) -> Needs {
-        Needs { input: false, output: false }
+        let output = self.function.gradient_from() == GradientFrom::Output;
+        Needs { input: !output, output }
+    }
+
+    fn passes(&self, _input: usize) -> bool {
+        true
     }
 
     fn forward(&self, call: &mut Call<'_>) {
         let [x, y] = [call.x(0), call.y()];
         let [x, y] = apart(call.arena, [x, y]);
-        to_vector(x, self.0.channels, self.0.pixels(), y);
+        self.function.forward(self.isa, x, y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
-        let Some(dx) = call.dx(0) else { return };
+        let kept = match self.function.gradient_from() {
+            GradientFrom::Input => call.x(0),
+            GradientFrom::Output => call.y(),
+        };
         let dy = call.dy();
-        let [dy, dx] = apart(call.arena, [dy, dx]);
-        unflatten(dy, self.0.channels, self.0.pixels(), dx);
+        let [kept, dy] = apart(call.arena, [kept, dy]);
+        self.function.backward(self.isa, kept, dy);
+    }
+}
+
+impl Layer for Prelu {
+    fn needs(&self) -> Needs {
+        Needs { input: true, output: false }
+    }
+
+    fn passes(&self, _input: usize) -> bool {
+        true
+    }
+
+    fn forward(&self, call: &mut Call<'_>) {
+        let [x, y] = [call.x(0), call.y()];
+        let [x, y] = apart(call.arena, [x, y]);
+        self.kernel.forward(x, call.parameters.value(self.slopes), y);
+    }
+
+    fn backward(&self, call: &mut Call<'_>) {
+        let [x, dy] = [call.x(0), call.dy()];
+        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let [x, dy] = apart(arena, [x, dy]);
+        let dslopes = self.learns.then(|| parameters.gradient(self.slopes, gradients));
+        self.kernel.backward(x, parameters.value(self.slopes), dy, dslopes, workspace);
+    }
+}
+
+impl Layer for Drop {
+    fn needs(&self) -> Needs {
+        Needs { input: false, output: false }
+    }
+
+    fn passes(&self, _input: usize) -> bool {
+        true
+    }
+
+    fn forward(&self, call: &mut Call<'_>) {
+        let [x, y] = [call.x(0), call.y()];
+        let [x, y] = apart(call.arena, [x, y]);
+        match call.mode {
+            Mode::Train => self.0.forward(call.step, call.first_image, x, y),
+            Mode::Evaluate => y.copy_from_slice(x),
+        }
+    }
+
+    fn backward(&self, call: &mut Call<'_>) {
+        let dy = call.dy();
+        self.0.backward(call.step, call.first_image, &mut call.arena[dy]);
+    }
+}
+
+impl Quantized {
+    fn kernel(&self, call: &Call<'_>) -> lanes::FakeQuantize {
+        let [min, max] = self.range.map(|id| call.parameters.value(id)[0]);
+        lanes::FakeQuantize::new(self.bits, min, max, self.isa)
+    }
+}
+
+impl Layer for Quantized {
+    fn needs(&self) -> Needs {
+        Needs { input: true, output: false }
+    }
+
+    fn passes(&self, _input: usize) -> bool {
+        true
+    }
+
+    fn forward(&self, call: &mut Call<'_>) {
+        let kernel = self.kernel(call);
+        let [x, y] = [call.x(0), call.y()];
+        let [x, y] = apart(call.arena, [x, y]);
+        kernel.forward(x, y);
+    }
+
+    fn backward(&self, call: &mut Call<'_>) {
+        let kernel = self.kernel(call);
+        let [x, dy] = [call.x(0), call.dy()];
+        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let [x, dy] = apart(arena, [x, dy]);
+        let of_range = kernel.backward(x, dy, workspace);
+        if self.learns {
+            for (id, gradient) in self.range.iter().zip(of_range) {
+                parameters.gradient(*id, gradients)[0] = gradient;
+            }
+        }
     }
 }

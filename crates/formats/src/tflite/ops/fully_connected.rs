@@ -12,11 +12,12 @@ const DEFAULT_FORMAT: i8 = 0;
 
 pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, dense: &FullyConnected) -> Result<()> {
     let version = VERSIONS.of(emitter.of_layer(node)?);
+    let fused = emitter.fused(node, dense.activation)?;
     let mut inputs = emitter.positions(&node.inputs)?;
     // A bias marked as absent keeps the lowest version; leaving it out would ask for version 6.
     inputs.resize(3, -1);
     let fields = vec![
-        (fields::ACTIVATION, Value::I8(schema::activation_type(dense.activation))),
+        (fields::ACTIVATION, Value::I8(fused)),
         (fields::WEIGHTS_FORMAT, Value::I8(DEFAULT_FORMAT)),
         (fields::KEEP_NUM_DIMS, Value::Flag(false)),
     ];

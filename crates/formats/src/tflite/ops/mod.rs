@@ -4,6 +4,8 @@
 //! that operator is then carried through as [`taper_graph::Op::Opaque`].
 
 mod activation;
+mod binary;
+mod concatenation;
 mod convolution;
 mod fully_connected;
 pub(super) mod opaque;
@@ -11,14 +13,15 @@ pub(super) mod padding;
 mod pooling;
 mod quantize;
 mod reshape;
+mod resize;
 mod softmax;
 
 use super::build::Value;
 use super::flat::{Field, Table};
 use super::schema::{self, builtin};
 use crate::error::{FormatError, Result};
-use std::collections::HashSet;
-use taper_graph::{DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
+use std::collections::{BTreeMap, HashSet};
+use taper_graph::{Activation, DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
 
 /// What makes two operators share one entry of `Model.operator_codes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +123,8 @@ pub(super) struct Emitter<'g> {
     pub(super) graph: &'g Graph,
     /// Follow the graph's own tensors.
     pub(super) added: Vec<Tensor>,
+    /// Constants of the graph that TFLite has in another layout.
+    pub(super) laid_out: BTreeMap<TensorId, Tensor>,
     pub(super) operators: Vec<Operator<'g>>,
     /// The node that writes each tensor of the graph.
     producers: Vec<Option<NodeId>>,
@@ -129,7 +134,14 @@ pub(super) struct Emitter<'g> {
 impl<'g> Emitter<'g> {
     pub(super) fn new(graph: &'g Graph) -> Self {
         let names = graph.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-        Self { graph, added: Vec::new(), operators: Vec::new(), producers: padding::producers(graph), names }
+        Self {
+            graph,
+            added: Vec::new(),
+            laid_out: BTreeMap::new(),
+            operators: Vec::new(),
+            producers: padding::producers(graph),
+            names,
+        }
     }
 
     /// Appends what `node` becomes.
@@ -142,10 +154,22 @@ impl<'g> Emitter<'g> {
                 "TFLite has no batch normalisation: fold it into the convolution in front of it first",
             )),
             Op::Activation { function } => activation::write(self, node, *function),
+            Op::Prelu => activation::write_prelu(self, node),
+            Op::Elementwise(elementwise) => binary::write(self, node, elementwise),
+            Op::Concat(concat) => concatenation::write(self, node, concat),
+            Op::Pad(pad) => padding::write_pad(self, node, pad),
+            Op::Resize2d(resize) => resize::write(self, node, resize),
             Op::Pool2d(pool) => pooling::write(self, node, pool),
             Op::GlobalPool2d { kind } => pooling::write_global(self, node, *kind),
             Op::Flatten => reshape::write_flatten(self, node),
             Op::Softmax(softmax) => softmax::write(self, node, softmax),
+            Op::Dropout(_) => Err(unwritable(
+                node,
+                "TFLite has no dropout, and here it stands between an input and an output",
+            )),
+            Op::FakeQuantize(_) => {
+                Err(unwritable(node, "it serves training: quantize the network to integers, or leave it out"))
+            }
             Op::Quantize { .. } => quantize::write(self, node),
             Op::Opaque(opaque) => opaque::write(self, node, opaque),
         }
@@ -177,6 +201,19 @@ impl<'g> Emitter<'g> {
         })
     }
 
+    /// Of an operator all of whose inputs are of its output's type.
+    fn of_operands(&self, node: &Node) -> Result<Arithmetic> {
+        let arithmetic = self.of_activations(node)?;
+        let y = self.output(node)?;
+        match node.inputs.iter().map(|&id| self.graph.tensor(id)).find(|tensor| tensor.dtype != y.dtype) {
+            Some(other) => Err(unwritable(
+                node,
+                &format!("expected `{}` to be {}, found {}", other.name, y.dtype, other.dtype),
+            )),
+            None => Ok(arithmetic),
+        }
+    }
+
     fn of_layer(&self, node: &Node) -> Result<Arithmetic> {
         let (x, weights, y) = (self.tensor(node, 0)?, self.tensor(node, 1)?, self.output(node)?);
         let bias = node.inputs.get(2).map(|&id| self.graph.tensor(id));
@@ -190,6 +227,14 @@ impl<'g> Emitter<'g> {
                     x.dtype, weights.dtype, y.dtype
                 ),
             )
+        })
+    }
+
+    /// The type of the nonlinearity fused behind `node`.
+    fn fused(&self, node: &Node, activation: Option<Activation>) -> Result<i8> {
+        schema::activation_type(activation).ok_or_else(|| {
+            let found = activation.map_or("none", Activation::name);
+            unwritable(node, &format!("expected relu, relu6 or nothing fused behind it, found {found}"))
         })
     }
 
@@ -255,6 +300,16 @@ impl<'g> Emitter<'g> {
         to_i32(self.graph.tensors.len() + self.added.len() - 1, "tensor position")
     }
 
+    /// The position of a constant in TFLite's layout: in place of the graph's own, unless others read that.
+    fn lay_out(&mut self, id: TensorId, tensor: Tensor) -> Result<i32> {
+        let reads = self.graph.nodes.iter().flat_map(|node| &node.inputs).chain(&self.graph.outputs);
+        if reads.filter(|read| **read == id).count() > 1 {
+            return self.add(tensor);
+        }
+        self.laid_out.insert(id, tensor);
+        to_i32(id.0, "tensor position")
+    }
+
     fn add_i32(&mut self, name: String, sizes: &[usize], values: Vec<i32>) -> Result<i32> {
         self.add(Tensor {
             name,
@@ -273,6 +328,8 @@ pub(super) struct Source<'a> {
     pub(super) inputs: &'a [Option<TensorId>],
     pub(super) outputs: &'a [TensorId],
     pub(super) tensors: &'a [Tensor],
+    /// How often each tensor is read, by operators or as an output of the network.
+    pub(super) reads: &'a [usize],
 }
 
 /// An operator of the graph and what it reads; `None` if the graph cannot express it.
@@ -290,13 +347,23 @@ impl<'a> Source<'a> {
     /// The graph's operator, opaque where nothing else fits.
     pub(super) fn read(&self) -> Result<(Op, Vec<TensorId>)> {
         let understood = match self.code.builtin {
-            builtin::CONV_2D => convolution::read(self),
+            builtin::CONV_2D | builtin::DEPTHWISE_CONV_2D => convolution::read(self),
             builtin::FULLY_CONNECTED => fully_connected::read(self),
             builtin::MAX_POOL_2D | builtin::AVERAGE_POOL_2D => pooling::read(self),
             builtin::MEAN | builtin::REDUCE_MAX => pooling::read_global(self),
             builtin::RESHAPE => reshape::read(self),
             builtin::SOFTMAX => softmax::read(self),
-            builtin::RELU | builtin::RELU6 => activation::read(self),
+            builtin::RELU
+            | builtin::RELU6
+            | builtin::LEAKY_RELU
+            | builtin::LOGISTIC
+            | builtin::TANH
+            | builtin::HARD_SWISH => activation::read(self),
+            builtin::PRELU => activation::read_prelu(self),
+            builtin::ADD | builtin::MUL | builtin::MAXIMUM => binary::read(self),
+            builtin::CONCATENATION => concatenation::read(self),
+            builtin::PAD | builtin::PADV2 => padding::read_pad(self),
+            builtin::RESIZE_NEAREST_NEIGHBOR | builtin::RESIZE_BILINEAR => resize::read(self),
             builtin::QUANTIZE => quantize::read(self),
             _ => Ok(None),
         };
@@ -321,6 +388,21 @@ impl<'a> Source<'a> {
     /// The first `count` inputs, all present.
     fn first_inputs(&self, count: usize) -> Option<Vec<TensorId>> {
         self.inputs.get(..count)?.iter().copied().collect()
+    }
+
+    /// Whether nothing but this operator reads a tensor, so that its layout may change.
+    fn is_own(&self, id: TensorId) -> bool {
+        self.reads.get(id.0) == Some(&1)
+    }
+
+    /// Whether all inputs are there, none is constant, and they are of the output's type, one that operators compute in.
+    fn are_activations(&self) -> bool {
+        let Some(y) = self.output() else { return false };
+        self.inputs.iter().all(|input| {
+            input.map(|id| &self.tensors[id.0]).is_some_and(|tensor| {
+                tensor.data.is_none() && Arithmetic::of_activations(tensor, y).is_some()
+            })
+        })
     }
 
     /// Input, weights and optional bias of a layer with constant parameters and nothing else.
@@ -360,6 +442,19 @@ impl<'a> Source<'a> {
                 format!("expected at least 1, found {value}"),
             )
         })
+    }
+}
+
+/// Brings the constants of an operator that was read into the graph's layout.
+pub(super) fn adopt(builtin: i32, op: &Op, inputs: &[TensorId], tensors: &mut [Tensor]) {
+    let constant = inputs.get(1).and_then(|id| tensors.get_mut(id.0));
+    if let Some(constant) = constant {
+        if builtin == builtin::DEPTHWISE_CONV_2D && matches!(op, Op::Conv2d(_)) {
+            convolution::adopt_depthwise_weights(constant);
+        }
+        if matches!(op, Op::Prelu) {
+            activation::adopt_slopes(constant);
+        }
     }
 }
 

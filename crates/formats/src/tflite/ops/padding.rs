@@ -1,13 +1,15 @@
 //! Padding: explicit pixels in the graph; SAME, VALID or a PAD of its own in TFLite.
 
-use super::{Emitter, Options, Versions, opaque, to_i32, unwritable};
+use super::{Arithmetic, Emitter, Options, Reading, Source, Versions, to_i32, unwritable};
 use crate::error::{FormatError, Result};
 use crate::tflite::schema::{self, builtin, options};
 use taper_graph::{
-    Dim, Graph, Node, NodeId, Op, Padding, PoolKind, Quantization, Shape, Tensor, TensorData, TensorId,
+    Activation, DType, Dim, Graph, Node, NodeId, Op, Pad, Padding, PoolKind, Quantization, Shape, Tensor,
+    TensorData, TensorId,
 };
 
 const PAD: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
+const PADV2: Versions = Versions::new(1, [1, 9, 0], 2, [1, 14, 0]);
 
 /// Operators between a maximum and the nonlinearity in front of it; the bound keeps hostile chains cheap.
 const LONGEST_WALK: usize = 32;
@@ -62,23 +64,84 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, window: Windo
 
 /// Emits a PAD and returns the tensor that it writes. TFLite pads integers with their zero point.
 fn pad<'g>(emitter: &mut Emitter<'g>, node: &'g Node, x: &Tensor, padding: Padding) -> Result<i32> {
+    let paddings = margins(emitter, node, padding)?;
     let Padding { top, bottom, left, right } = padding;
-    let margins = [[0, 0], [top, bottom], [left, right], [0, 0]];
-    let values =
-        margins.as_flattened().iter().map(|&margin| to_i32(margin, "padding")).collect::<Result<_>>()?;
-    let paddings = emitter.add_i32(format!("{}/paddings", node.name), &[4, 2], values)?;
-    let grown = |(dim, [before, after]): (&Dim, [usize; 2])| match *dim {
-        Dim::Fixed(size) => Dim::Fixed(size + before + after),
+    let grown = |(dim, more): (&Dim, usize)| match *dim {
+        Dim::Fixed(size) => Dim::Fixed(size + more),
         Dim::Batch(batch) => Dim::Batch(batch),
     };
-    let shape = Shape::new(x.shape.dims().iter().zip(margins).map(grown).collect());
+    let more = [0, top + bottom, left + right, 0];
+    let shape = Shape::new(x.shape.dims().iter().zip(more).map(grown).collect());
     let padded =
         emitter.add(Tensor { name: format!("{}/pad", node.name), shape, data: None, ..x.clone() })?;
     let version = PAD.of(emitter.of_activations(node)?);
     let input = to_i32(node.inputs[0].0, "tensor position")?;
-    let options = Options::Fields { options_type: options::PAD, fields: Vec::new() };
-    emitter.operator(builtin::PAD, version, vec![input, paddings], vec![padded], options);
+    emitter.operator(builtin::PAD, version, vec![input, paddings], vec![padded], pad_options());
     Ok(padded)
+}
+
+/// Adds the constant `[4, 2]` that tells by how much each axis is padded.
+fn margins<'g>(emitter: &mut Emitter<'g>, node: &'g Node, padding: Padding) -> Result<i32> {
+    let Padding { top, bottom, left, right } = padding;
+    let margins = [0, 0, top, bottom, left, right, 0, 0];
+    let values = margins.iter().map(|&margin| to_i32(margin, "padding")).collect::<Result<_>>()?;
+    emitter.add_i32(format!("{}/paddings", node.name), &[4, 2], values)
+}
+
+fn pad_options<'g>() -> Options<'g> {
+    Options::Fields { options_type: options::PAD, fields: Vec::new() }
+}
+
+/// Writes padding that stands alone: PAD of zeros, or PADV2 of another float.
+pub(super) fn write_pad<'g>(emitter: &mut Emitter<'g>, node: &'g Node, pad: &Pad) -> Result<()> {
+    emitter.same_quantization(node)?;
+    let arithmetic = emitter.of_activations(node)?;
+    let mut inputs = emitter.positions(&node.inputs)?;
+    inputs.push(margins(emitter, node, pad.padding)?);
+    if pad.value == 0.0 {
+        return emitter.with_inputs(node, builtin::PAD, PAD.of(arithmetic), inputs, pad_options());
+    }
+    if arithmetic != Arithmetic::Float {
+        return Err(unwritable(node, &format!("expected zeros around integers, found {}", pad.value)));
+    }
+    inputs.push(emitter.add(Tensor {
+        name: format!("{}/value", node.name),
+        shape: Shape::fixed(&[1]),
+        dtype: DType::F32,
+        quantization: None,
+        data: Some(TensorData::F32(vec![pad.value])),
+    })?);
+    let options = Options::Fields { options_type: options::PADV2, fields: Vec::new() };
+    emitter.with_inputs(node, builtin::PADV2, PADV2.of(arithmetic), inputs, options)
+}
+
+pub(super) fn read_pad(source: &Source<'_>) -> Reading {
+    let (Some(inputs), Some(x), Some(y)) = (source.first_inputs(1), source.tensor(0), source.output()) else {
+        return Ok(None);
+    };
+    let Some(values) = source.i32_values(1) else {
+        return Ok(None);
+    };
+    let margins: Option<Vec<usize>> = values.iter().map(|&value| usize::try_from(value).ok()).collect();
+    let Some(&[0, 0, top, bottom, left, right, 0, 0]) = margins.as_deref() else {
+        return Ok(None);
+    };
+    let value = match (source.code.builtin, source.inputs.len(), source.tensor(2)) {
+        (builtin::PAD, 2, _) => Some(0.0),
+        // The border of integers is an integer, which stands for another value in each quantization.
+        (builtin::PADV2, 3, Some(value)) => match value.f32_data() {
+            Some(&[value]) => Some(value),
+            Some(_) | None => None,
+        },
+        _ => None,
+    };
+    let image = x.shape.image().is_some_and(|sizes| !sizes.contains(&0));
+    let same = Arithmetic::of_activations(x, y).is_some() && x.quantization == y.quantization;
+    let Some(value) = value.filter(|_| image && same) else {
+        return Ok(None);
+    };
+    let padding = Padding { top, bottom, left, right };
+    Ok(Some((Op::Pad(Pad { padding, value }), inputs)))
 }
 
 /// Joins each PAD with the convolution or maximum pooling behind it, where the result is exactly the same.
@@ -99,9 +162,12 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
         let Some(producer) = producers[padded.0].filter(|_| uses[padded.0] == 1) else {
             continue;
         };
-        let Some((x, padding)) = zero_padding(graph, graph.node(producer)) else {
+        let producer_node = graph.node(producer);
+        let (Op::Pad(Pad { padding, value: 0.0 }), [x]) = (&producer_node.op, &producer_node.inputs[..])
+        else {
             continue;
         };
+        let (x, padding) = (*x, *padding);
         let exact = zeros_are_exact(graph, &producers, node);
         let node = &mut graph.nodes[position];
         match &mut node.op {
@@ -116,9 +182,16 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
+            | Op::Prelu
+            | Op::Elementwise(_)
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::Resize2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Softmax(_)
+            | Op::Dropout(_)
+            | Op::FakeQuantize(_)
             | Op::Quantize { .. }
             | Op::Opaque(_) => continue,
         }
@@ -134,27 +207,6 @@ fn hangs(padding: Padding, window: [usize; 2]) -> bool {
     padding.top.max(padding.bottom) < window[0] && padding.left.max(padding.right) < window[1]
 }
 
-/// What a PAD of an image reads, and by how much it pads height and width; `None` for anything else.
-fn zero_padding(graph: &Graph, node: &Node) -> Option<(TensorId, Padding)> {
-    let Op::Opaque(opaque) = &node.op else { return None };
-    let ([x, paddings], [y]) = (&node.inputs[..], &node.outputs[..]) else {
-        return None;
-    };
-    let is_pad = opaque::record(opaque).is_ok_and(|record| record.code.builtin == builtin::PAD);
-    let values: Vec<usize> = match &graph.tensor(*paddings).data {
-        Some(TensorData::I32(values)) => {
-            values.iter().map(|&value| usize::try_from(value)).collect::<std::result::Result<_, _>>().ok()?
-        }
-        Some(_) | None => return None,
-    };
-    let [0, 0, top, bottom, left, right, 0, 0] = values[..] else {
-        return None;
-    };
-    let (from, to) = (graph.tensor(*x), graph.tensor(*y));
-    let same = from.dtype == to.dtype && from.quantization == to.quantization;
-    (is_pad && same).then_some((*x, Padding { top, bottom, left, right }))
-}
-
 /// Whether zeros around the input of `node` are what its own padding means: always for convolution; for maxima only
 /// if no value is below zero; never for means, which leave padded pixels out.
 fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> bool {
@@ -167,9 +219,16 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
         Op::FullyConnected(_)
         | Op::BatchNorm(_)
         | Op::Activation { .. }
+        | Op::Prelu
+        | Op::Elementwise(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Resize2d(_)
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Softmax(_)
+        | Op::Dropout(_)
+        | Op::FakeQuantize(_)
         | Op::Quantize { .. }
         | Op::Opaque(_) => false,
     }
@@ -188,14 +247,20 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
         };
         let input = node.inputs.first().copied();
         let passes_on = match &node.op {
-            Op::Activation { .. } | Op::Softmax(_) => return true,
-            Op::Conv2d(conv) => return conv.activation.is_some(),
-            Op::FullyConnected(dense) => return dense.activation.is_some(),
-            Op::BatchNorm(_) => return false,
-            Op::Pool2d(_) | Op::GlobalPool2d { .. } | Op::Flatten | Op::Quantize { .. } => input,
-            Op::Opaque(opaque) => {
-                let pad = opaque::record(opaque).is_ok_and(|record| record.code.builtin == builtin::PAD);
-                input.filter(|_| pad)
+            Op::Softmax(_) => return true,
+            Op::Activation { function } => return hides_negatives(Some(*function)),
+            Op::Conv2d(conv) => return hides_negatives(conv.activation),
+            Op::FullyConnected(dense) => return hides_negatives(dense.activation),
+            Op::Elementwise(elementwise) => return hides_negatives(elementwise.activation),
+            Op::Pad(pad) => input.filter(|_| pad.value >= 0.0),
+            Op::Pool2d(_)
+            | Op::GlobalPool2d { .. }
+            | Op::Resize2d(_)
+            | Op::Flatten
+            | Op::Dropout(_)
+            | Op::Quantize { .. } => input,
+            Op::BatchNorm(_) | Op::Prelu | Op::Concat(_) | Op::FakeQuantize(_) | Op::Opaque(_) => {
+                return false;
             }
         };
         match passes_on {
@@ -204,6 +269,14 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
         }
     }
     false
+}
+
+/// Whether a nonlinearity gives no value below zero.
+fn hides_negatives(activation: Option<Activation>) -> bool {
+    match activation {
+        Some(Activation::Relu | Activation::Relu6 | Activation::Sigmoid) => true,
+        Some(Activation::LeakyRelu { .. } | Activation::Tanh | Activation::HardSwish) | None => false,
+    }
 }
 
 /// The node that writes each tensor.

@@ -29,7 +29,7 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, pool: &Pool2d
         (fields::STRIDE_H, Value::I32(to_i32(pool.stride[0], "stride")?)),
         (fields::FILTER_WIDTH, Value::I32(to_i32(pool.window[1], "window")?)),
         (fields::FILTER_HEIGHT, Value::I32(to_i32(pool.window[0], "window")?)),
-        (fields::ACTIVATION, Value::I8(schema::activation_type(None))),
+        (fields::ACTIVATION, Value::I8(schema::NO_ACTIVATION)),
     ];
     let options = Options::Fields { options_type: options::POOL_2D, fields };
     emitter.with_inputs(node, builtin, version, vec![x], options)

@@ -1,103 +1,16 @@
 //! Sessions against naive execution, over random networks.
 
-use std::collections::BTreeMap;
+mod naive;
+
+use naive::naive;
 use std::num::NonZeroUsize;
-use taper_graph::{
-    Activation, DType, Graph, GraphError, Op, Opaque, Pool2d, PoolKind, Shape, TensorData, TensorId,
-};
+use taper_graph::{DType, Graph, GraphError, Op, Opaque, Shape, TensorData};
 use taper_kernels::cpu::Isa;
-use taper_kernels::nhwc::{ConvShape, Fused, PoolShape, reference};
 use taper_run::{Backend, Cpu, RunError, Session, View};
 use taper_testing::Random;
+use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
-use taper_zoo::{Normalisation, Task, Vgg};
-
-/// Every activation of a float graph, each in memory of its own, by the reference kernels.
-fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<TensorId, Vec<f32>> {
-    let mut values = BTreeMap::from([(graph.inputs[0], input.to_vec())]);
-    let fused = |activation| match activation {
-        None => Fused::Identity,
-        Some(Activation::Relu) => Fused::Relu,
-        Some(Activation::Relu6) => Fused::Relu6,
-    };
-    for node in &graph.nodes {
-        let x = &values[&node.inputs[0]];
-        let constant =
-            |position: usize| node.inputs.get(position).and_then(|id| graph.tensor(*id).f32_data());
-        let image = |id: TensorId| graph.tensor(id).shape.image().expect("an image");
-        let output = graph.tensor(node.outputs[0]);
-        let mut y = vec![f32::NAN; output.shape.elements(batch).expect("small")];
-        let mut pool = |pool: &Pool2d| {
-            let input = image(node.inputs[0]);
-            let [height, width, _] = image(node.outputs[0]);
-            let padding = [pool.padding.top, pool.padding.left];
-            let shape = PoolShape {
-                batch,
-                input,
-                output: [height, width],
-                window: pool.window,
-                stride: pool.stride,
-                padding,
-            };
-            match pool.kind {
-                PoolKind::Max => reference::max_pool(&shape, x, &mut y),
-                PoolKind::Average => reference::average_pool(&shape, x, &mut y),
-            }
-        };
-        match &node.op {
-            Op::Conv2d(conv) => {
-                let sizes = graph.tensor(node.inputs[1]).shape.sizes().expect("fixed");
-                let shape = ConvShape {
-                    batch,
-                    input: image(node.inputs[0]),
-                    output: image(node.outputs[0]),
-                    kernel: [sizes[1], sizes[2]],
-                    stride: conv.stride,
-                    dilation: conv.dilation,
-                    padding: [conv.padding.top, conv.padding.left],
-                };
-                let weights = constant(1).expect("floats");
-                reference::conv(&shape, x, weights, constant(2), fused(conv.activation), &mut y);
-            }
-            Op::FullyConnected(dense) => {
-                let sizes = graph.tensor(node.inputs[1]).shape.sizes().expect("fixed");
-                let shape = ConvShape::fully_connected(batch, sizes[1], sizes[0]);
-                let weights = constant(1).expect("floats");
-                reference::conv(&shape, x, weights, constant(2), fused(dense.activation), &mut y);
-            }
-            Op::BatchNorm(norm) => {
-                let [gamma, beta, mean, variance] =
-                    [1, 2, 3, 4].map(|position| constant(position).expect("floats"));
-                for (index, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                    let c = index % gamma.len();
-                    *y = gamma[c] * (x - mean[c]) / (variance[c] + norm.epsilon).sqrt() + beta[c];
-                }
-            }
-            Op::Activation { function } => {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = fused(Some(*function)).apply(x);
-                }
-            }
-            Op::Pool2d(attributes) => pool(attributes),
-            Op::GlobalPool2d { kind } => {
-                let [height, width, _] = image(node.inputs[0]);
-                let padding = taper_graph::Padding::default();
-                pool(&Pool2d { kind: *kind, window: [height, width], stride: [1, 1], padding });
-            }
-            Op::Flatten => y.copy_from_slice(x),
-            Op::Softmax(softmax) => {
-                let channels = output.shape.channels().expect("fixed");
-                for (x, y) in x.chunks(channels).zip(y.chunks_mut(channels)) {
-                    let sum: f32 = x.iter().map(|x| (softmax.beta * x).exp()).sum();
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = (softmax.beta * x).exp() / sum);
-                }
-            }
-            Op::Quantize { .. } | Op::Opaque(_) => unreachable!("no such node in these networks"),
-        }
-        values.insert(node.outputs[0], y);
-    }
-    values
-}
+use taper_zoo::{Normalisation, Task, Vgg, by_name};
 
 fn check_observed(graph: &Graph, batch: usize, cpu: Cpu) {
     let count = graph.tensor(graph.inputs[0]).shape.elements(batch).expect("small");
@@ -138,11 +51,25 @@ fn every_activation_equals_naive_execution() {
     }
 }
 
+#[test]
+fn branches_equal_naive_execution() {
+    for isa in Isa::available() {
+        for seed in 0..150 {
+            let graph = branches::random(seed, &Block::ALL);
+            check_observed(&graph, 1 + seed as usize % 3, Cpu { isa, ..Cpu::default() });
+        }
+    }
+}
+
 fn small_vgg(normalisation: Normalisation) -> Graph {
     let blocks = vec![vec![24, 40], vec![70]];
     let vgg = Vgg { name: "small-vgg".to_owned(), blocks, normalisation };
     let mut graph = vgg.build(Task { input: [28, 28, 1], classes: 10 }).expect("builds");
     graphs::randomize(&mut graph, 3);
+    positive_variances(graph)
+}
+
+fn positive_variances(mut graph: Graph) -> Graph {
     for tensor in &mut graph.tensors {
         if let Some(TensorData::F32(values)) = &mut tensor.data
             && tensor.name.ends_with("variance")
@@ -160,11 +87,22 @@ fn batch_normalisation_equals_naive_execution() {
 
 #[test]
 fn threads_do_not_change_a_byte() {
-    let graph = small_vgg(Normalisation::None);
+    let mobilenet = |side| {
+        let mut graph =
+            by_name("mobilenet-v1", Task { input: [side, side, 1], classes: 10 }).expect("builds");
+        graphs::randomize(&mut graph, 3);
+        positive_variances(graph)
+    };
+    for graph in [small_vgg(Normalisation::None), mobilenet(28)] {
+        check_threads(&graph);
+    }
+}
+
+fn check_threads(graph: &Graph) {
     let input = Random::new(1).normals(2 * 784, 1.0);
     let outputs = [1, 2, 3].map(|threads| {
         let cpu = Cpu { threads: NonZeroUsize::new(threads).expect("not zero"), ..Cpu::default() };
-        let mut session = cpu.prepare(&graph, 2).expect("runs");
+        let mut session = cpu.prepare(graph, 2).expect("runs");
         session.set_real_input(0, &input).expect("fits");
         session.run().expect("runs");
         let View::F32(output) = session.output(0).expect("exists") else { unreachable!("a float network") };

@@ -1,0 +1,40 @@
+//! CONCATENATION of activations, along any axis but the batch.
+
+use super::{Emitter, Options, Reading, Source, Versions, to_i32};
+use crate::error::Result;
+use crate::tflite::build::Value;
+use crate::tflite::schema::{self, builtin, concatenation_options as fields, options};
+use taper_graph::{Concat, Node, Op};
+
+const VERSIONS: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
+
+pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, concat: &Concat) -> Result<()> {
+    let version = VERSIONS.of(emitter.of_operands(node)?);
+    let fields = vec![
+        (fields::AXIS, Value::I32(to_i32(concat.axis, "axis")?)),
+        (fields::ACTIVATION, Value::I8(schema::NO_ACTIVATION)),
+    ];
+    let options = Options::Fields { options_type: options::CONCATENATION, fields };
+    emitter.plain(node, builtin::CONCATENATION, version, options)
+}
+
+pub(super) fn read(source: &Source<'_>) -> Reading {
+    let (Some(inputs), Some(first)) = (source.first_inputs(source.inputs.len()), source.tensor(0)) else {
+        return Ok(None);
+    };
+    let Some(options) = source.options(options::CONCATENATION)? else {
+        return Ok(None);
+    };
+    let rank = first.shape.rank();
+    let axis = i64::from(options.scalar::<i32>(fields::AXIS, 0)?);
+    let axis = if axis < 0 { i64::try_from(rank).unwrap_or(i64::MAX) + axis } else { axis };
+    let Some(axis) = usize::try_from(axis).ok().filter(|axis| (1..rank).contains(axis)) else {
+        return Ok(None);
+    };
+    let plain = options.scalar(fields::ACTIVATION, schema::NO_ACTIVATION)? == schema::NO_ACTIVATION;
+    let fits = inputs.iter().all(|id| {
+        let dims = source.tensors[id.0].shape.dims();
+        dims.len() == rank && (0..rank).all(|at| at == axis || dims[at] == first.shape.dims()[at])
+    });
+    Ok((plain && fits && source.are_activations()).then_some((Op::Concat(Concat { axis }), inputs)))
+}

@@ -1,0 +1,107 @@
+//! Functions of two activations, with sizes of 1 broadcast.
+
+use super::Fused;
+
+/// Functions of two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// `a + b`.
+    Add,
+    /// `a · b`.
+    Multiply,
+    /// `max(a, b)`; a NaN on either side gives NaN.
+    Maximum,
+}
+
+impl Binary {
+    /// The function of two values.
+    #[inline(always)]
+    #[must_use]
+    pub fn apply(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Add => a + b,
+            Self::Multiply => a * b,
+            Self::Maximum => {
+                if a > b || a.is_nan() {
+                    a
+                } else {
+                    b
+                }
+            }
+        }
+    }
+}
+
+/// A function of two activations, and the nonlinearity behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elementwise {
+    function: Binary,
+    fused: Fused,
+    /// Outermost first; never empty.
+    axes: Vec<Axis>,
+}
+
+/// An axis of the output, or several that both inputs treat alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Axis {
+    size: usize,
+    /// Elements of `[a, b]` from one index to the next; 0 where the input is broadcast.
+    steps: [usize; 2],
+}
+
+impl Elementwise {
+    /// For inputs of the sizes `a` and `b`, which have one rank and are equal or 1 at each axis.
+    #[must_use]
+    pub fn new(function: Binary, fused: Fused, a: &[usize], b: &[usize]) -> Self {
+        let mut axes: Vec<Axis> = Vec::new();
+        let mut steps = [1, 1];
+        for (&a, &b) in a.iter().zip(b).rev() {
+            let size = a.max(b);
+            let moves = [a, b].map(|own| own == size);
+            match axes.last_mut() {
+                Some(inner) if inner.steps.map(|step| step > 0) == moves || size == 1 => inner.size *= size,
+                Some(_) | None => {
+                    let steps = std::array::from_fn(|side| if moves[side] { steps[side] } else { 0 });
+                    axes.push(Axis { size, steps });
+                }
+            }
+            steps = [steps[0] * a, steps[1] * b];
+        }
+        if axes.is_empty() {
+            axes.push(Axis { size: 1, steps: [1, 1] });
+        }
+        axes.reverse();
+        Self { function, fused, axes }
+    }
+
+    /// Computes `y` from `a` and `b`.
+    pub fn run(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+        let fused = self.fused;
+        match self.function {
+            Binary::Add => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Add.apply(a, b))),
+            Binary::Multiply => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Multiply.apply(a, b))),
+            Binary::Maximum => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Maximum.apply(a, b))),
+        }
+    }
+}
+
+fn walk(axes: &[Axis], a: &[f32], b: &[f32], y: &mut [f32], function: &impl Fn(f32, f32) -> f32) {
+    match axes {
+        [] => {}
+        [Axis { size, steps }] => {
+            let y = &mut y[..*size];
+            match steps {
+                [0, 0] => y.fill(function(a[0], b[0])),
+                [0, _] => y.iter_mut().zip(b).for_each(|(y, &b)| *y = function(a[0], b)),
+                [_, 0] => y.iter_mut().zip(a).for_each(|(y, &a)| *y = function(a, b[0])),
+                [_, _] => y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = function(a, b)),
+            }
+        }
+        [Axis { size, steps }, inner @ ..] => {
+            let len = y.len() / size;
+            for (index, y) in y.chunks_exact_mut(len).enumerate() {
+                walk(inner, &a[index * steps[0]..], &b[index * steps[1]..], y, function);
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Small random float networks with branches, made of blocks that a test chooses.
+
+use crate::random::Random;
+use taper_graph::{
+    Activation, BatchNorm, Binary, Concat, Conv2d, DType, Dropout, Elementwise, FakeQuantize, FullyConnected,
+    Graph, Op, Pad, Padding, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod, Shape, Softmax, TensorData,
+    TensorId,
+};
+
+/// A part of a network that takes an image and gives one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Block {
+    /// A convolution, and the sum, product or maximum of its input and output.
+    Residual,
+    /// One factor for each channel, from the mean of the map.
+    Excitation,
+    /// One factor for each pixel, from all channels.
+    Mask,
+    /// Two convolutions side by side along one of the axes.
+    Concat,
+    /// A depthwise convolution with one or two outputs for each input.
+    Depthwise,
+    /// A convolution in two groups.
+    Grouped,
+    /// Batch normalisation.
+    BatchNorm,
+    /// A nonlinearity that stands alone.
+    Activation(Activation),
+    /// A nonlinearity fused behind a convolution.
+    Fused(Activation),
+    /// A nonlinearity with learned slopes.
+    Prelu,
+    /// A border of this value.
+    Pad(f32),
+    /// A resize of any kind.
+    Resize,
+    /// Dropout.
+    Dropout,
+    /// Fake quantization.
+    FakeQuantize,
+}
+
+impl Block {
+    /// Blocks in which a channel of zeros stays one, and no channel is kept.
+    pub const OF_FREE_CHANNELS: [Self; 14] = [
+        Self::Residual,
+        Self::Residual,
+        Self::Excitation,
+        Self::Mask,
+        Self::Concat,
+        Self::Depthwise,
+        Self::BatchNorm,
+        Self::Activation(Activation::Relu),
+        Self::Activation(Activation::HardSwish),
+        Self::Prelu,
+        Self::Pad(0.0),
+        Self::Resize,
+        Self::Dropout,
+        Self::FakeQuantize,
+    ];
+
+    /// Blocks that a TFLite file holds as the graph does.
+    pub const OF_TFLITE: [Self; 14] = [
+        Self::Residual,
+        Self::Excitation,
+        Self::Mask,
+        Self::Concat,
+        Self::Depthwise,
+        Self::Grouped,
+        Self::Activation(Activation::Sigmoid),
+        Self::Activation(Activation::Tanh),
+        Self::Activation(Activation::HardSwish),
+        Self::Activation(Activation::LeakyRelu { slope: 0.125 }),
+        Self::Fused(Activation::Relu6),
+        Self::Prelu,
+        Self::Pad(0.5),
+        Self::Resize,
+    ];
+
+    /// All kinds of blocks.
+    pub const ALL: [Self; 19] = [
+        Self::Residual,
+        Self::Excitation,
+        Self::Mask,
+        Self::Concat,
+        Self::Depthwise,
+        Self::Grouped,
+        Self::BatchNorm,
+        Self::Activation(Activation::Relu),
+        Self::Activation(Activation::Sigmoid),
+        Self::Activation(Activation::Tanh),
+        Self::Activation(Activation::HardSwish),
+        Self::Activation(Activation::LeakyRelu { slope: 0.1 }),
+        Self::Fused(Activation::Tanh),
+        Self::Fused(Activation::Relu6),
+        Self::Prelu,
+        Self::Pad(0.5),
+        Self::Resize,
+        Self::Dropout,
+        Self::FakeQuantize,
+    ];
+}
+
+/// A random network with the batch open: a convolution, three to six of `blocks`, and a classifier.
+///
+/// # Panics
+/// Never, unless the graph's own rules change.
+#[must_use]
+pub fn random(seed: u64, blocks: &[Block]) -> Graph {
+    let mut random = Random::new(seed);
+    let mut graph = Graph::new("branches");
+    let sizes = [random.between(2, 6), random.between(2, 6), random.between(1, 3)];
+    let image = graph.add_input("image", Shape::batched(&sizes), DType::F32);
+    let mut network = Network { graph, random };
+    let width = 2 * network.random.between(1, 3);
+    let mut x = network.conv("stem", image, width, 1, Some(Activation::Relu));
+    for position in 0..network.random.between(3, 6) {
+        let block = network.random.pick(blocks);
+        x = network.block(block, &format!("block{position}"), x);
+    }
+    x = network.add("global", Op::GlobalPool2d { kind: PoolKind::Average }, &[x]);
+    x = network.add("flatten", Op::Flatten, &[x]);
+    x = network.dense("dense", x, 4);
+    x = network.add("softmax", Op::Softmax(Softmax { beta: 1.0 }), &[x]);
+    network.graph.outputs.push(x);
+    network.graph.verify().expect("random networks are sound");
+    network.graph
+}
+
+struct Network {
+    graph: Graph,
+    random: Random,
+}
+
+impl Network {
+    fn block(&mut self, block: Block, name: &str, x: TensorId) -> TensorId {
+        let [height, width, channels] = self.graph.tensor(x).shape.image().expect("still an image");
+        match block {
+            Block::Residual => {
+                let y = self.conv(&format!("{name}_conv"), x, channels, 1, None);
+                let function = self.random.pick(&[Binary::Add, Binary::Multiply, Binary::Maximum]);
+                // TFLite's maximum holds no nonlinearity.
+                let fused = function != Binary::Maximum && self.random.one_in(2);
+                let activation = fused.then_some(Activation::Relu);
+                let inputs = if self.random.one_in(2) { [x, y] } else { [y, x] };
+                self.add(name, Op::Elementwise(Elementwise { function, activation }), &inputs)
+            }
+            Block::Excitation => {
+                let global = Op::GlobalPool2d { kind: PoolKind::Average };
+                let y = self.add(&format!("{name}_mean"), global, &[x]);
+                let y = self.conv(&format!("{name}_conv"), y, channels, 1, None);
+                let sigmoid = Op::Activation { function: Activation::Sigmoid };
+                let y = self.add(&format!("{name}_gate"), sigmoid, &[y]);
+                self.product(name, [x, y])
+            }
+            Block::Mask => {
+                let y = self.conv(&format!("{name}_conv"), x, 1, 1, None);
+                self.product(name, [y, x])
+            }
+            Block::Concat => {
+                let axis = self.random.between(1, 3);
+                let widths = [self.random.between(1, 3), self.random.between(1, 3)];
+                let parts = [0, 1].map(|side| {
+                    let width = if axis == 3 { widths[side] } else { widths[0] };
+                    self.conv(&format!("{name}_conv{side}"), x, width, 1, None)
+                });
+                // An input may stand twice.
+                let parts = [parts[0], parts[1], parts[0]];
+                let count = self.random.between(2, 3);
+                self.add(name, Op::Concat(Concat { axis }), &parts[..count])
+            }
+            Block::Depthwise => {
+                let multiplier = self.random.between(1, 2);
+                self.conv(name, x, channels * multiplier, channels, None)
+            }
+            Block::Grouped => {
+                let y = self.conv(&format!("{name}_conv"), x, 4, 1, None);
+                self.conv(name, y, 6, 2, None)
+            }
+            Block::BatchNorm => {
+                let mut inputs = vec![x];
+                for (role, mean) in [("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("variance", 1.0)] {
+                    inputs.push(self.constant(&format!("{name}/{role}"), &[channels], mean, 0.15));
+                }
+                self.add(name, Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &inputs)
+            }
+            Block::Activation(function) => self.add(name, Op::Activation { function }, &[x]),
+            Block::Fused(function) => {
+                let outputs = self.random.between(1, 6);
+                self.conv(name, x, outputs, 1, Some(function))
+            }
+            Block::Prelu => {
+                let slopes = self.constant(&format!("{name}/slopes"), &[channels], 0.25, 0.1);
+                self.add(name, Op::Prelu, &[x, slopes])
+            }
+            Block::Pad(value) => {
+                let mut side = || self.random.between(0, 2);
+                let padding = Padding { top: side(), bottom: side(), left: side(), right: 1 };
+                self.add(name, Op::Pad(Pad { padding, value }), &[x])
+            }
+            Block::Resize => {
+                let random = &mut self.random;
+                let size = [random.between(1, height + 3), random.between(1, width + 3)];
+                let method = random.pick(&[ResizeMethod::Nearest, ResizeMethod::Bilinear]);
+                let coordinates = random.pick(&[
+                    ResizeCoordinates::Asymmetric,
+                    ResizeCoordinates::AlignCorners,
+                    ResizeCoordinates::HalfPixel,
+                ]);
+                self.add(name, Op::Resize2d(Resize2d { size, method, coordinates }), &[x])
+            }
+            Block::Dropout => self.add(name, Op::Dropout(Dropout { rate: 0.5 }), &[x]),
+            Block::FakeQuantize => {
+                let min = self.constant(&format!("{name}/min"), &[1], -4.0, 0.0);
+                let max = self.constant(&format!("{name}/max"), &[1], 3.75, 0.0);
+                self.add(name, Op::FakeQuantize(FakeQuantize { bits: 8 }), &[x, min, max])
+            }
+        }
+    }
+
+    /// A convolution over 1 or 3 pixels that keeps the size of the image.
+    fn conv(
+        &mut self,
+        name: &str,
+        x: TensorId,
+        outputs: usize,
+        groups: usize,
+        activation: Option<Activation>,
+    ) -> TensorId {
+        let inputs = self.graph.tensor(x).shape.channels().expect("an image");
+        let kernel = self.random.pick(&[1, 3]);
+        let sizes = [outputs, kernel, kernel, inputs / groups];
+        let deviation = (2.0 / sizes[1..].iter().product::<usize>() as f32).sqrt();
+        let weights = self.constant(&format!("{name}/weights"), &sizes, 0.0, deviation);
+        let bias = self.constant(&format!("{name}/bias"), &[outputs], 0.0, 0.1);
+        let side = kernel / 2;
+        let padding = Padding { top: side, bottom: side, left: side, right: side };
+        let conv = Conv2d { stride: [1, 1], dilation: [1, 1], padding, groups, activation };
+        self.add(name, Op::Conv2d(conv), &[x, weights, bias])
+    }
+
+    fn dense(&mut self, name: &str, x: TensorId, outputs: usize) -> TensorId {
+        let inputs = self.graph.tensor(x).shape.channels().expect("flattened");
+        let deviation = (1.0 / inputs as f32).sqrt();
+        let weights = self.constant(&format!("{name}/weights"), &[outputs, inputs], 0.0, deviation);
+        let bias = self.constant(&format!("{name}/bias"), &[outputs], 0.0, 0.1);
+        self.add(name, Op::FullyConnected(FullyConnected::default()), &[x, weights, bias])
+    }
+
+    fn product(&mut self, name: &str, inputs: [TensorId; 2]) -> TensorId {
+        let function = Binary::Multiply;
+        self.add(name, Op::Elementwise(Elementwise { function, activation: None }), &inputs)
+    }
+
+    fn constant(&mut self, name: &str, sizes: &[usize], mean: f32, deviation: f32) -> TensorId {
+        let values = self.random.normals(sizes.iter().product(), deviation);
+        let values = values.into_iter().map(|value| mean + value).collect();
+        self.graph.add_constant(name, sizes, TensorData::F32(values))
+    }
+
+    fn add(&mut self, name: &str, op: Op, inputs: &[TensorId]) -> TensorId {
+        self.graph.add_node(name, op, inputs).expect("the block fits")
+    }
+}
