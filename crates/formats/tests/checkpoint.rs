@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use taper_formats::{Checkpoint, ErrorKind, ExtraTensor};
 use taper_graph::{DType, Graph, TensorData};
+use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
 
 /// A checkpoint with something of everything.
@@ -28,6 +29,13 @@ proptest! {
         let again = Checkpoint::from_bytes(&bytes).expect("reads");
         prop_assert_eq!(&again, &checkpoint);
         prop_assert_eq!(again.to_bytes().expect("writes"), bytes);
+    }
+
+    #[test]
+    fn branches_read_back_equal(seed: u64) {
+        let written = Checkpoint { graph: branches::random(seed, &Block::ALL), ..checkpoint(0, Numbers::Float) };
+        let bytes = written.to_bytes().expect("writes");
+        prop_assert!(Checkpoint::from_bytes(&bytes).expect("reads") == written);
     }
 
     #[test]

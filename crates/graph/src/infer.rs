@@ -73,6 +73,9 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
         Op::Pad(pad) => {
             context.arity(1, 1)?;
             let [height, width, channels] = context.image(x)?;
+            if !pad.value.is_finite() {
+                return Err(context.invalid(format!("expected a finite border, found {}", pad.value)));
+            }
             let [out_h, out_w] = context.padded([height, width], pad.padding)?;
             Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), channels.into()])
         }

@@ -245,7 +245,9 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
         let (method, coordinates) = (ResizeMethod::Nearest, ResizeCoordinates::Asymmetric);
         Op::Resize2d(Resize2d { size, method, coordinates })
     };
-    let cases: [(Op, &[TensorId], &str); 12] = [
+    let pad = Op::Pad(Pad { padding: same, value: f32::INFINITY });
+    let cases: [(Op, &[TensorId], &str); 13] = [
+        (pad, &[image], "expected a finite border, found inf"),
         (ADD, &[image, wide], "expected inputs of one rank with equal sizes, or sizes of 1"),
         (ADD, &[image, short], "expected inputs of one rank with equal sizes, or sizes of 1"),
         (ADD, &[image, constant], "expected activations, found the constant `constant`"),

@@ -58,7 +58,8 @@ pub(crate) enum F32Kernel {
     /// With the place of each input.
     Concat(Vec<ConcatPart>),
     Pad(nhwc::Pad),
-    Resize(nhwc::Resize),
+    Nearest(nhwc::Resize),
+    Bilinear(nhwc::Resize),
     MaxPool(PoolShape),
     AveragePool(PoolShape),
     Softmax {
@@ -182,7 +183,8 @@ impl F32Kernel {
             | Self::Elementwise(_)
             | Self::Concat(_)
             | Self::Pad(_)
-            | Self::Resize(_)
+            | Self::Nearest(_)
+            | Self::Bilinear(_)
             | Self::MaxPool(_)
             | Self::AveragePool(_)
             | Self::Softmax { .. }
@@ -203,7 +205,8 @@ impl F32Kernel {
             | Self::Elementwise(_)
             | Self::Concat(_)
             | Self::Pad(_)
-            | Self::Resize(_)
+            | Self::Nearest(_)
+            | Self::Bilinear(_)
             | Self::MaxPool(_)
             | Self::AveragePool(_)
             | Self::Softmax { .. }
@@ -233,7 +236,8 @@ impl F32Kernel {
             Self::Curve(curve) => one(&|x, _, y| curve.run(x, y)),
             Self::Prelu(slopes) => one(&|x, _, y| nhwc::prelu(slopes, x, y)),
             Self::Pad(pad) => one(&|x, _, y| pad.run(x, y)),
-            Self::Resize(resize) => one(&|x, _, y| resize.run(x, y)),
+            Self::Nearest(resize) => one(&|x, _, y| resize.nearest(x, y)),
+            Self::Bilinear(resize) => one(&|x, _, y| resize.bilinear(x, y)),
             Self::MaxPool(shape) => one(&|x, _, y| nhwc::max_pool(shape, x, y)),
             Self::AveragePool(shape) => one(&|x, _, y| nhwc::average_pool(shape, x, y)),
             Self::Softmax { channels, beta } => one(&|x, _, y| nhwc::softmax(*channels, *beta, x, y)),

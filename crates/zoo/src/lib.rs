@@ -57,3 +57,27 @@ pub fn by_name(name: &str, task: Task) -> std::result::Result<Graph, ZooError> {
     };
     Ok(graph?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taper_graph::{ChannelGroups, ChannelRemoval, remove_channels};
+
+    #[test]
+    fn every_layer_but_the_last_can_be_narrowed_to_one_channel() {
+        for name in NAMES {
+            let graph = by_name(name, Task { input: [32, 32, 1], classes: 10 }).expect("fits");
+            let groups = ChannelGroups::of(&graph);
+            let removals: Vec<_> = groups
+                .prunable()
+                .map(|group| ChannelRemoval {
+                    group: group.name.clone(),
+                    channels: (1..group.units.len()).collect(),
+                })
+                .collect();
+            assert_eq!(removals.len() + 1, groups.0.len(), "{name}");
+            let narrow = remove_channels(&graph, &removals).expect("one channel stays in each layer");
+            assert!(taper_graph::cost(&narrow).parameters < 2000, "{name}");
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! Convolution and fully connected layers are one kernel: [`Conv`] keeps 16 output channels in the vector lanes and
 //! several pixels in registers. Layers narrower than the lanes put several neighbouring pixels side by side in one
-//! vector (see [`geometry`]). Every kernel stands beside a plain loop in [`mod@reference`] that defines its result.
+//! vector (see [`geometry`]). [`Depthwise`] keeps the channels of its input in the lanes. Every kernel stands beside a
+//! plain loop in [`mod@reference`], or a formula, that defines its result.
 
 pub mod geometry;
 pub mod reference;

@@ -59,62 +59,51 @@ pub struct Between {
 }
 
 /// A resize of images `[N,H,W,C]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resize {
-    input: [usize; 3],
-    output: [usize; 2],
-    places: Places,
-}
-
-/// Where the rows and columns of the output lie in the input.
-#[derive(Debug, Clone, PartialEq)]
-enum Places {
-    Nearest([Vec<usize>; 2]),
-    Bilinear([Vec<Between>; 2]),
+    /// Height, width and channels of an input image; none is 0.
+    pub input: [usize; 3],
+    /// Height and width of an output image; none is 0.
+    pub output: [usize; 2],
+    /// Which point of the input an output pixel stands for.
+    pub coordinates: Coordinates,
 }
 
 impl Resize {
-    /// To the nearest pixel. `input` is height, width and channels, `output` height and width; none is 0.
-    #[must_use]
-    pub fn nearest(input: [usize; 3], output: [usize; 2], coordinates: Coordinates) -> Self {
-        let places = [0, 1].map(|axis| {
-            (0..output[axis]).map(|index| coordinates.nearest(index, input[axis], output[axis])).collect()
-        });
-        Self { input, output, places: Places::Nearest(places) }
+    /// Each pixel of `y` becomes the pixel of `x` that is nearest to it.
+    pub fn nearest(&self, x: &[f32], y: &mut [f32]) {
+        let place = |axis: usize, index| self.coordinates.nearest(index, self.input[axis], self.output[axis]);
+        self.each_pixel(x, y, place, |pixel, row, column, y| y.copy_from_slice(pixel([row, column])));
     }
 
-    /// Linear in both directions. Sizes as in [`Resize::nearest`].
-    #[must_use]
-    pub fn bilinear(input: [usize; 3], output: [usize; 2], coordinates: Coordinates) -> Self {
-        let places = [0, 1].map(|axis| {
-            (0..output[axis]).map(|index| coordinates.between(index, input[axis], output[axis])).collect()
+    /// Each pixel of `y` becomes what lies between the four pixels of `x` around it, linear in both directions.
+    pub fn bilinear(&self, x: &[f32], y: &mut [f32]) {
+        let place = |axis: usize, index| self.coordinates.between(index, self.input[axis], self.output[axis]);
+        self.each_pixel(x, y, place, |pixel, row: Between, column: Between, y| {
+            let corners =
+                [row.first, row.second].map(|row| [pixel([row, column.first]), pixel([row, column.second])]);
+            blend(row.share, column.share, corners, y);
         });
-        Self { input, output, places: Places::Bilinear(places) }
     }
 
-    /// Resizes each image of `x` into `y`.
-    pub fn run(&self, x: &[f32], y: &mut [f32]) {
+    /// Calls `write(pixels of the image, row's place, column's place, output pixel)` for each output pixel.
+    #[inline(always)]
+    fn each_pixel<'x, P: Copy>(
+        &self,
+        x: &'x [f32],
+        y: &mut [f32],
+        place: impl Fn(usize, usize) -> P,
+        write: impl Fn(&dyn Fn([usize; 2]) -> &'x [f32], P, P, &mut [f32]),
+    ) {
         let [height, width, channels] = self.input;
-        let image = self.output[0] * self.output[1] * channels;
-        for (x, y) in x.chunks_exact(height * width * channels).zip(y.chunks_exact_mut(image)) {
-            let pixel = |row: usize, column: usize| &x[(row * width + column) * channels..][..channels];
-            let mut pixels = y.chunks_exact_mut(channels);
-            match &self.places {
-                Places::Nearest([rows, columns]) => {
-                    for &row in rows {
-                        for (&column, y) in columns.iter().zip(&mut pixels) {
-                            y.copy_from_slice(pixel(row, column));
-                        }
-                    }
-                }
-                Places::Bilinear([rows, columns]) => {
-                    for row in rows {
-                        for (column, y) in columns.iter().zip(&mut pixels) {
-                            let corners = [row.first, row.second]
-                                .map(|row| [pixel(row, column.first), pixel(row, column.second)]);
-                            blend(row.share, column.share, corners, y);
-                        }
-                    }
+        let [out_h, out_w] = self.output;
+        let images = x.chunks_exact(height * width * channels);
+        for (x, y) in images.zip(y.chunks_exact_mut(out_h * out_w * channels)) {
+            let pixel = |[row, column]: [usize; 2]| &x[(row * width + column) * channels..][..channels];
+            for (row, y) in y.chunks_exact_mut(out_w * channels).enumerate() {
+                let row = place(0, row);
+                for (column, y) in y.chunks_exact_mut(channels).enumerate() {
+                    write(&pixel, row, place(1, column), y);
                 }
             }
         }

@@ -157,11 +157,12 @@ proptest! {
         let len = batch * output[0] * output[1] * input[2];
         for coordinates in [Coordinates::Asymmetric, Coordinates::AlignCorners, Coordinates::HalfPixel] {
             let (mut expected, mut found) = (vec![f32::NAN; len], vec![f32::NAN; len]);
+            let resize = Resize { input, output, coordinates };
             reference::nearest(input, output, coordinates, &x, &mut expected);
-            Resize::nearest(input, output, coordinates).run(&x, &mut found);
+            resize.nearest(&x, &mut found);
             prop_assert_eq!(&expected, &found, "{:?}", coordinates);
             reference::bilinear(input, output, coordinates, &x, &mut expected);
-            Resize::bilinear(input, output, coordinates).run(&x, &mut found);
+            resize.bilinear(&x, &mut found);
             for (expected, found) in expected.iter().zip(&found) {
                 prop_assert!((expected - found).abs() < 1e-4, "{coordinates:?}: {expected} {found}");
             }

@@ -57,11 +57,11 @@ impl Context<'_> {
                 ResizeCoordinates::AlignCorners => Coordinates::AlignCorners,
                 ResizeCoordinates::HalfPixel => Coordinates::HalfPixel,
             };
-            let kernel = match resize.method {
-                ResizeMethod::Nearest => nhwc::Resize::nearest,
-                ResizeMethod::Bilinear => nhwc::Resize::bilinear,
-            };
-            Ok(F32Kernel::Resize(kernel([height, width, channels], resize.size, coordinates)))
+            let kernel = nhwc::Resize { input: [height, width, channels], output: resize.size, coordinates };
+            Ok(match resize.method {
+                ResizeMethod::Nearest => F32Kernel::Nearest(kernel),
+                ResizeMethod::Bilinear => F32Kernel::Bilinear(kernel),
+            })
         })
     }
 }

@@ -44,10 +44,14 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     let function = match source.code.builtin {
         builtin::RELU => Activation::Relu,
         builtin::RELU6 => Activation::Relu6,
-        builtin::LEAKY_RELU => match source.options(options::LEAKY_RELU)? {
-            Some(options) => Activation::LeakyRelu { slope: options.scalar(leaky_relu_options::ALPHA, 0.0)? },
-            None => return Ok(None),
-        },
+        builtin::LEAKY_RELU => {
+            let Some(options) = source.options(options::LEAKY_RELU)? else { return Ok(None) };
+            let slope: f32 = options.scalar(leaky_relu_options::ALPHA, 0.0)?;
+            if !slope.is_finite() {
+                return Ok(None);
+            }
+            Activation::LeakyRelu { slope }
+        }
         builtin::LOGISTIC => Activation::Sigmoid,
         builtin::TANH => Activation::Tanh,
         builtin::HARD_SWISH => Activation::HardSwish,

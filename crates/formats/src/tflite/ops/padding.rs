@@ -130,7 +130,7 @@ pub(super) fn read_pad(source: &Source<'_>) -> Reading {
         (builtin::PAD, 2, _) => Some(0.0),
         // The border of integers is an integer, which stands for another value in each quantization.
         (builtin::PADV2, 3, Some(value)) => match value.f32_data() {
-            Some(&[value]) => Some(value),
+            Some(&[value]) => Some(value).filter(|value| value.is_finite()),
             Some(_) | None => None,
         },
         _ => None,
