@@ -19,11 +19,14 @@ mod loss;
 mod optimizer;
 mod parallel;
 mod pool;
+mod reduce;
 mod zeros;
 
 pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
-pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use batch_norm::{
+    Affine, AffineGradient, BatchNorm, BatchNormGradient, BatchStatistics, ChannelStatistics, Running,
+};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
