@@ -208,6 +208,7 @@ struct Window {
 
 impl Window {
     /// The windows of one row of the output.
+    #[inline(always)]
     fn of_row(geometry: &PoolGeometry, output: usize) -> impl Iterator<Item = Window> {
         let (rows, in_width) = (geometry.rows(output), geometry.in_width);
         let columns = (0..geometry.out_width()).map(|output| geometry.columns(output));
@@ -219,21 +220,20 @@ impl Window {
         self.rows.len() * self.columns.len()
     }
 
-    /// Calls `visit` with each pixel's place in row-major order. A whole window of `HEIGHT` × `WIDTH` is unrolled.
+    /// Calls `visit` with the places of each row's pixels, from top to bottom. A whole window of `HEIGHT` × `WIDTH` is
+    /// unrolled.
     #[inline(always)]
-    fn visit<const HEIGHT: usize, const WIDTH: usize>(&self, mut visit: impl FnMut(usize)) {
+    fn for_each_row<const HEIGHT: usize, const WIDTH: usize>(&self, mut visit: impl FnMut(Range<usize>)) {
         let first = self.rows.start * self.in_width + self.columns.start;
         if self.rows.len() == HEIGHT && self.columns.len() == WIDTH {
             for row in 0..HEIGHT {
-                for column in 0..WIDTH {
-                    visit(first + row * self.in_width + column);
-                }
+                let start = first + row * self.in_width;
+                visit(start..start + WIDTH);
             }
         } else {
             for row in 0..self.rows.len() {
-                for column in 0..self.columns.len() {
-                    visit(first + row * self.in_width + column);
-                }
+                let start = first + row * self.in_width;
+                visit(start..start + self.columns.len());
             }
         }
     }
@@ -272,9 +272,13 @@ fn max_forward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: 
     for (output, y) in y.chunks_exact_mut(geometry.out_width().max(1)).enumerate() {
         for (window, y) in Window::of_row(geometry, output).zip(y) {
             let mut value = simd.splat(f32::NEG_INFINITY);
-            window.visit::<HEIGHT, WIDTH>(
+            window.for_each_row::<HEIGHT, WIDTH>(
                 #[inline(always)]
-                |pixel| value = simd.max(value, simd.load(&x[pixel].0)),
+                |row| {
+                    for x in &x[row] {
+                        value = simd.max(value, simd.load(&x.0));
+                    }
+                },
             );
             simd.store(value, &mut y.0);
         }
@@ -308,9 +312,13 @@ fn average_forward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, po
     for (output, y) in y.chunks_exact_mut(geometry.out_width().max(1)).enumerate() {
         for (window, y) in Window::of_row(geometry, output).zip(y) {
             let mut sum = simd.zero();
-            window.visit::<HEIGHT, WIDTH>(
+            window.for_each_row::<HEIGHT, WIDTH>(
                 #[inline(always)]
-                |pixel| sum = simd.add(sum, simd.load(&x[pixel].0)),
+                |row| {
+                    for x in &x[row] {
+                        sum = simd.add(sum, simd.load(&x.0));
+                    }
+                },
             );
             simd.store(simd.mul(sum, simd.splat(1.0 / window.len() as f32)), &mut y.0);
         }
@@ -365,13 +373,15 @@ fn max_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool:
         let dx = dx.until(geometry.rows(output).end * geometry.in_width);
         for (window, (y, dy)) in Window::of_row(geometry, output).zip(y.iter().zip(dy)) {
             let (y, mut left) = (simd.load(&y.0), simd.load(&dy.0));
-            window.visit::<HEIGHT, WIDTH>(
+            window.for_each_row::<HEIGHT, WIDTH>(
                 #[inline(always)]
-                |pixel| {
-                    let (x, to) = (simd.load(&x[pixel].0), &mut dx[pixel].0);
-                    let taken = simd.select_eq(x, y, left, simd.zero());
-                    left = simd.select_eq(x, y, simd.zero(), left);
-                    simd.store(simd.add(simd.load(to), taken), to);
+                |row| {
+                    for (x, dx) in x[row.clone()].iter().zip(&mut dx[row]) {
+                        let x = simd.load(&x.0);
+                        let taken = simd.select_eq(x, y, left, simd.zero());
+                        left = simd.select_eq(x, y, simd.zero(), left);
+                        simd.store(simd.add(simd.load(&dx.0), taken), &mut dx.0);
+                    }
                 },
             );
         }
@@ -411,11 +421,12 @@ fn average_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, p
         let dx = dx.until(geometry.rows(output).end * geometry.in_width);
         for (window, dy) in Window::of_row(geometry, output).zip(dy) {
             let share = simd.mul(simd.load(&dy.0), simd.splat(1.0 / window.len() as f32));
-            window.visit::<HEIGHT, WIDTH>(
+            window.for_each_row::<HEIGHT, WIDTH>(
                 #[inline(always)]
-                |pixel| {
-                    let to = &mut dx[pixel].0;
-                    simd.store(simd.add(simd.load(to), share), to);
+                |row| {
+                    for dx in &mut dx[row] {
+                        simd.store(simd.add(simd.load(&dx.0), share), &mut dx.0);
+                    }
                 },
             );
         }

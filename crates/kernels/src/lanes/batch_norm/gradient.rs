@@ -95,8 +95,8 @@ impl WithSimd for GradientSums<'_> {
             |activation| {
                 for (piece, sums) in pieces.iter_from(first).zip(sums) {
                     let line = lines.get(piece.channel);
-                    let [mean, scale, offset] =
-                        [line.mean, line.scale, line.offset].map(|value| simd.splat(value));
+                    let mean = simd.splat(line.mean);
+                    let (scale, offset) = (simd.splat(line.scale), simd.splat(line.offset));
                     let x = &x[piece.range.clone()];
                     // SAFETY: each piece belongs to one task.
                     let dy = unsafe { dy.slice(piece.range.start, x.len()) };
@@ -120,7 +120,7 @@ impl WithSimd for GradientSums<'_> {
                             }
                         }
                     }
-                    *sums = [sum, product].map(|total| sum_valid(simd, total, piece.lanes));
+                    *sums = [sum_valid(simd, sum, piece.lanes), sum_valid(simd, product, piece.lanes)];
                 }
             },
         );
@@ -150,8 +150,8 @@ impl<L: Fn(usize) -> (ChannelStatistics, InputLine)> WithSimd for InputGradients
             |activation| {
                 for piece in pieces.iter_from(range.start).take(range.len()) {
                     let (statistics, line) = lines(piece.channel);
-                    let [scale, offset, dx_scale] =
-                        [statistics.scale, statistics.offset, line.scale].map(|value| simd.splat(value));
+                    let (scale, offset) = (simd.splat(statistics.scale), simd.splat(statistics.offset));
+                    let dx_scale = simd.splat(line.scale);
                     let valid = valid(simd, piece.lanes);
                     let x = &x[piece.range.clone()];
                     // SAFETY: each piece belongs to one task.
@@ -165,8 +165,8 @@ impl<L: Fn(usize) -> (ChannelStatistics, InputLine)> WithSimd for InputGradients
                                 simd.store(keep_valid(simd, valid, gradient), &mut dx.0);
                             }
                         }
-                        Some(through_statistics) => {
-                            let [dx_slope, dx_offset] = through_statistics.map(|value| simd.splat(value));
+                        Some([dx_slope, dx_offset]) => {
+                            let (dx_slope, dx_offset) = (simd.splat(dx_slope), simd.splat(dx_offset));
                             for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
                                 let x = simd.load(&x.0);
                                 let normal = simd.mul_add(scale, x, offset);
