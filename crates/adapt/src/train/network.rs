@@ -175,9 +175,9 @@ impl Network {
         &mut self.parameters
     }
 
-    /// The parameters, to be changed by their gradients, which may be scaled on the way.
-    pub(super) fn parameters_and_gradients(&mut self) -> (&mut Parameters, &mut [f32]) {
-        (&mut self.parameters, &mut self.gradients)
+    /// The parameters, to be changed by their gradients.
+    pub(super) fn parameters_and_gradients(&mut self) -> (&mut Parameters, &[f32]) {
+        (&mut self.parameters, &self.gradients)
     }
 
     /// Tells how many training steps came before the next one.

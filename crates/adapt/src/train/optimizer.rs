@@ -44,13 +44,11 @@ impl Optimizer {
     pub(super) fn step(&mut self, network: &mut Network, learning_rate: f32) -> f64 {
         self.steps += 1;
         let (parameters, gradients) = network.parameters_and_gradients();
-        let norm = sum_of_squares(gradients).sqrt();
-        if let Some(limit) = self.settings.clip_norm
-            && norm > f64::from(limit)
-        {
-            let factor = (f64::from(limit) / norm) as f32;
-            gradients.iter_mut().for_each(|gradient| *gradient *= factor);
-        }
+        let norm = sum_of_squares(self.isa, gradients).sqrt();
+        let gradient_scale = match self.settings.clip_norm {
+            Some(limit) if norm > f64::from(limit) => (f64::from(limit) / norm) as f32,
+            Some(_) | None => 1.0,
+        };
         for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {
             let weight_decay = match parameter.role {
                 Role::Weights => self.settings.weight_decay,
@@ -64,11 +62,19 @@ impl Optimizer {
             let value = &mut parameter.value;
             match (self.settings.kind, &mut moments[..]) {
                 (OptimizerKind::Adam, [mean, square]) => {
-                    let adam = Adam { learning_rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay };
+                    let adam = Adam {
+                        learning_rate,
+                        beta1: 0.9,
+                        beta2: 0.999,
+                        epsilon: 1e-8,
+                        weight_decay,
+                        gradient_scale,
+                    };
                     adam.step(self.isa, self.steps, value, gradient, mean, square);
                 }
                 (OptimizerKind::Sgd, [velocity]) => {
-                    let sgd = Sgd { learning_rate, momentum: self.settings.momentum, weight_decay };
+                    let momentum = self.settings.momentum;
+                    let sgd = Sgd { learning_rate, momentum, weight_decay, gradient_scale };
                     sgd.step(self.isa, value, gradient, velocity);
                 }
                 (OptimizerKind::Adam | OptimizerKind::Sgd, _) => {

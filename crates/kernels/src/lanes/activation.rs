@@ -30,7 +30,18 @@ impl Activation {
         }
     }
 
-    /// The gradient of the input, given that of the output and the output itself.
+    /// Runs `body` compiled for this activation alone, so that no loop in it asks which it is.
+    #[inline(always)]
+    pub(super) fn specialise<R>(self, body: impl FnOnce(Activation) -> R) -> R {
+        match self {
+            Activation::None => body(Activation::None),
+            Activation::Relu => body(Activation::Relu),
+            Activation::Relu6 => body(Activation::Relu6),
+        }
+    }
+
+    /// The gradient of the input, given that of the output and the output itself (or the input, which says
+    /// the same).
     #[inline(always)]
     pub(super) fn gradient<S: Simd>(self, simd: S, y: S::Vector, dy: S::Vector) -> S::Vector {
         let above_zero = |dy| simd.select_gt(y, simd.zero(), dy, simd.zero());

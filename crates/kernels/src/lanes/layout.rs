@@ -1,9 +1,14 @@
 //! Between lane layout and plain tensors.
 
+#![allow(unsafe_code, reason = "tasks write places of their own, interleaved with others'")]
+
 use rayon::prelude::*;
 
-use super::parallel::grain;
+use super::parallel::{DisjointMut, grain, grain_of};
 use super::{LANES, Lanes, blocks, valid_lanes};
+
+/// Consecutive values of an image that are packed together: four cache lines.
+const TILE: usize = 64;
 
 /// Packs NHWC `[batch][pixels][channels]` into lane layout `[blocks][channels][pixels]`; lanes past the last image
 /// become 0.
@@ -15,17 +20,43 @@ pub fn pack(nhwc: &[f32], batch: usize, pixels: usize, channels: usize, packed: 
     let image = pixels * channels;
     assert_eq!(nhwc.len(), batch * image, "length of the NHWC tensor");
     assert_eq!(packed.len(), blocks(batch) * image, "length of the packed tensor");
-    packed.par_chunks_mut(image.max(1)).with_min_len(grain()).enumerate().for_each(|(block, packed)| {
-        packed.fill(Lanes::ZERO);
-        for lane in 0..valid_lanes(batch, block) {
-            let from = &nhwc[(block * LANES + lane) * image..][..image];
-            for (pixel, values) in from.chunks_exact(channels).enumerate() {
-                for (channel, &value) in values.iter().enumerate() {
-                    packed[channel * pixels + pixel].0[lane] = value;
-                }
+    let tiles = image.div_ceil(TILE);
+    let packed = DisjointMut::new(packed);
+    (0..blocks(batch) * tiles).into_par_iter().with_min_len(grain_of(TILE)).for_each(|task| {
+        let (block, start) = (task / tiles, task % tiles * TILE);
+        let length = TILE.min(image - start);
+        // Images are often a power of two apart, where 16 of them fall into the same set of a cache: so each is read
+        // by itself.
+        let mut tile = [[0.0; TILE]; LANES];
+        for (lane, row) in tile.iter_mut().take(valid_lanes(batch, block)).enumerate() {
+            let from = (block * LANES + lane) * image + start;
+            row[..length].copy_from_slice(&nhwc[from..from + length]);
+        }
+        let (mut pixel, mut channel) = (start / channels, start % channels);
+        for vector in &transposed(&tile)[..length] {
+            // SAFETY: each value of a block belongs to one tile, and has a place of its own.
+            let to = unsafe { packed.slice(block * image + channel * pixels + pixel, 1) };
+            to[0] = *vector;
+            channel += 1;
+            if channel == channels {
+                (pixel, channel) = (pixel + 1, 0);
             }
         }
     });
+}
+
+/// The tile's columns, taken in squares of 4 × 4, which compilers turn into shuffles.
+fn transposed(tile: &[[f32; TILE]; LANES]) -> [Lanes; TILE] {
+    let mut columns = [Lanes::ZERO; TILE];
+    for (quad, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (group, rows) in tile.as_chunks::<4>().0.iter().enumerate() {
+            let [a, b, c, d] = rows.each_ref().map(|row| row.as_chunks::<4>().0[quad]);
+            for (n, column) in columns.iter_mut().enumerate() {
+                column.0.as_chunks_mut::<4>().0[group] = [a[n], b[n], c[n], d[n]];
+            }
+        }
+    }
+    columns
 }
 
 /// Unpacks lane layout `[blocks][channels][pixels]` into NHWC `[batch][pixels][channels]`.

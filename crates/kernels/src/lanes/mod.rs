@@ -28,12 +28,15 @@ mod parallel;
 mod philox;
 mod pool;
 mod prelu;
+mod reduce;
 mod resize;
 mod zeros;
 
 pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
-pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use batch_norm::{
+    Affine, AffineGradient, BatchNorm, BatchNormGradient, BatchStatistics, ChannelStatistics, Running,
+};
 pub use binary::{Binary, BinaryFunction, Operand, accumulate};
 pub use concat::{Axis, Concat};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::parallel::grain;
+use super::parallel::{grain, threads};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 
 /// How many weights one task takes.
@@ -26,6 +26,8 @@ pub struct Adam {
     pub epsilon: f32,
     /// The share of each weight that a step at learning rate 1 takes away; 0 for plain Adam.
     pub weight_decay: f32,
+    /// The gradient is multiplied by it first: 1, or what clipping leaves.
+    pub gradient_scale: f32,
 }
 
 impl Adam {
@@ -68,20 +70,38 @@ impl Adam {
 }
 
 /// The sum of the squares of all values, in an order that follows from their number alone.
-pub fn sum_of_squares(values: &[f32]) -> f64 {
-    /// Partial sums, so that additions need not wait for each other.
-    const SUMS: usize = 8;
-    let of_chunk = |chunk: &[f32]| {
+pub fn sum_of_squares(isa: Isa, values: &[f32]) -> f64 {
+    if values.len() <= WEIGHTS_PER_TASK {
+        return isa.dispatch(SumOfSquares(values));
+    }
+    let tasks = values.len().div_ceil(WEIGHTS_PER_TASK);
+    let (left, right) = values.split_at(tasks / 2 * WEIGHTS_PER_TASK);
+    let (left, right) = (|| sum_of_squares(isa, left), || sum_of_squares(isa, right));
+    let (left, right) = if threads() == 1 { (left(), right()) } else { rayon::join(left, right) };
+    left + right
+}
+
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl WithSimd for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) -> f64 {
+        /// Partial sums, so that additions need not wait for each other.
+        const SUMS: usize = 32;
         let mut sums = [0.0f64; SUMS];
-        for values in chunk.chunks(SUMS) {
-            for (sum, value) in sums.iter_mut().zip(values) {
+        let (groups, rest) = self.0.as_chunks::<SUMS>();
+        for group in groups {
+            for (sum, value) in sums.iter_mut().zip(group) {
                 *sum += f64::from(*value) * f64::from(*value);
             }
         }
-        sums.iter().sum::<f64>()
-    };
-    let sums: Vec<f64> = values.par_chunks(WEIGHTS_PER_TASK).with_min_len(grain()).map(of_chunk).collect();
-    sums.iter().sum()
+        for (sum, value) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+        sums.iter().sum()
+    }
 }
 
 /// Stochastic gradient descent with momentum; weight decay is added to the gradient (L2):
@@ -97,6 +117,8 @@ pub struct Sgd {
     pub momentum: f32,
     /// Factor of the weights that is added to the gradient.
     pub weight_decay: f32,
+    /// The gradient is multiplied by it first: 1, or what clipping leaves.
+    pub gradient_scale: f32,
 }
 
 impl Sgd {
@@ -154,17 +176,18 @@ impl WithSimd for AdamStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = self.adam;
+        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale } = self.adam;
         let [mean_correction, square_correction] = self.corrections.map(|value| simd.splat(value));
         let [beta1, rest1, beta2, rest2] =
             [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|value| simd.splat(value));
-        let [rate, epsilon, decay] = [-learning_rate, epsilon, weight_decay].map(|value| simd.splat(value));
+        let [rate, epsilon, decay, factor] =
+            [-learning_rate, epsilon, weight_decay, gradient_scale].map(|value| simd.splat(value));
         for_each_vector(
             self.slices,
             self.gradient,
             #[inline(always)]
             |[weights, mean, square], gradient| {
-                let (w, g) = (simd.load(weights), simd.load(gradient));
+                let (w, g) = (simd.load(weights), simd.mul(factor, simd.load(gradient)));
                 let m = simd.mul_add(beta1, simd.load(mean), simd.mul(rest1, g));
                 let v = simd.mul_add(beta2, simd.load(square), simd.mul(rest2, simd.mul(g, g)));
                 let root = simd.add(simd.sqrt(simd.mul(v, square_correction)), epsilon);
@@ -188,15 +211,16 @@ impl WithSimd for SgdStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sgd { learning_rate, momentum, weight_decay } = self.sgd;
-        let [rate, momentum, decay] = [-learning_rate, momentum, weight_decay].map(|value| simd.splat(value));
+        let Sgd { learning_rate, momentum, weight_decay, gradient_scale } = self.sgd;
+        let [rate, momentum, decay, factor] =
+            [-learning_rate, momentum, weight_decay, gradient_scale].map(|value| simd.splat(value));
         for_each_vector(
             self.slices,
             self.gradient,
             #[inline(always)]
             |[weights, velocity], gradient| {
                 let w = simd.load(weights);
-                let gradient = simd.mul_add(decay, w, simd.load(gradient));
+                let gradient = simd.mul_add(decay, w, simd.mul(factor, simd.load(gradient)));
                 let v = simd.mul_add(momentum, simd.load(velocity), gradient);
                 simd.store(simd.mul_add(rate, v, w), weights);
                 simd.store(v, velocity);

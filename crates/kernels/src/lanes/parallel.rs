@@ -48,6 +48,18 @@ pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Lanes]) -> 
     })
 }
 
+/// As [`grain`], for items of `size` vectors (64 bytes) each: fewer of them than a thread is worth stay together.
+pub(super) fn grain_of(size: usize) -> usize {
+    /// Two threads on half a cache of the first level each gain less than it takes to wake the second.
+    const VECTORS_PER_TASK: usize = 512;
+    grain().max(VECTORS_PER_TASK / size.max(1))
+}
+
+/// How many threads share a kernel: one within [`on_this_thread`].
+pub(super) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
 /// A mutable slice whose parts are handed to several tasks.
 #[derive(Clone, Copy)]
 pub(super) struct DisjointMut<'a, T> {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::parallel::grain;
+use super::parallel::grain_of;
+use super::reduce::fold;
 use super::{Lanes, Padding, blocks};
 use crate::cpu::{Isa, Simd, WithSimd};
 
@@ -67,6 +68,13 @@ impl PoolGeometry {
         self.out_height() * self.out_width()
     }
 
+    /// Whether one window covers the whole map and nothing else.
+    fn is_global(&self) -> bool {
+        self.output_plane() == 1
+            && self.rows(0).len() == self.in_height
+            && self.columns(0).len() == self.in_width
+    }
+
     fn check(&self) {
         let Self { window, stride, padding, .. } = *self;
         assert!(
@@ -117,7 +125,8 @@ impl MaxPool2d {
     ///
     /// Panics if a slice does not have the length that the geometry asks for, as does the gradient below.
     pub fn forward(&self, x: &[Lanes], y: &mut [Lanes]) {
-        forward(self.isa, &self.geometry, Rule::Max, x, y);
+        let geometry = &self.geometry;
+        for_each_plane(geometry, x, y, |x, y| self.isa.dispatch(MaxForward { geometry, x, y }));
     }
 
     /// Overwrites `dx`: each window's gradient goes to its first pixel that equals the maximum `y`.
@@ -126,7 +135,7 @@ impl MaxPool2d {
         assert_eq!([x.len(), dx.len()], [geometry.input_len(); 2], "lengths of the input and its gradient");
         assert_eq!([y.len(), dy.len()], [geometry.output_len(); 2], "lengths of the output and its gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, dx)| {
+        dx.par_chunks_mut(input.max(1)).with_min_len(grain_of(input)).enumerate().for_each(|(plane, dx)| {
             let x = &x[plane * input..][..input];
             let [y, dy] = [y, dy].map(|slice| &slice[plane * output..][..output]);
             self.isa.dispatch(MaxBackward { geometry, x, y, dy, dx });
@@ -158,7 +167,8 @@ impl AveragePool2d {
     ///
     /// Panics if a slice does not have the length that the geometry asks for, as does the gradient below.
     pub fn forward(&self, x: &[Lanes], y: &mut [Lanes]) {
-        forward(self.isa, &self.geometry, Rule::Average, x, y);
+        let geometry = &self.geometry;
+        for_each_plane(geometry, x, y, |x, y| self.isa.dispatch(AverageForward { geometry, x, y }));
     }
 
     /// Overwrites `dx`: each window's gradient is shared equally among its pixels.
@@ -167,61 +177,173 @@ impl AveragePool2d {
         assert_eq!(dx.len(), geometry.input_len(), "length of the input's gradient");
         assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
         let (input, output) = (geometry.input_plane(), geometry.output_plane());
-        dx.par_chunks_mut(input.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, dx)| {
+        dx.par_chunks_mut(input.max(1)).with_min_len(grain_of(input)).enumerate().for_each(|(plane, dx)| {
             self.isa.dispatch(AverageBackward { geometry, dy: &dy[plane * output..][..output], dx });
         });
     }
 }
 
-#[derive(Clone, Copy)]
-enum Rule {
-    Max,
-    Average,
-}
-
-fn forward(isa: Isa, geometry: &PoolGeometry, rule: Rule, x: &[Lanes], y: &mut [Lanes]) {
+/// Calls `pool` with each map of the input and its output.
+fn for_each_plane(
+    geometry: &PoolGeometry,
+    x: &[Lanes],
+    y: &mut [Lanes],
+    pool: impl Fn(&[Lanes], &mut [Lanes]) + Sync,
+) {
     assert_eq!(x.len(), geometry.input_len(), "length of the input");
     assert_eq!(y.len(), geometry.output_len(), "length of the output");
     let (input, output) = (geometry.input_plane(), geometry.output_plane());
-    y.par_chunks_mut(output.max(1)).with_min_len(grain()).enumerate().for_each(|(plane, y)| {
-        isa.dispatch(Forward { geometry, rule, x: &x[plane * input..][..input], y });
-    });
+    y.par_chunks_mut(output.max(1))
+        .with_min_len(grain_of(input))
+        .enumerate()
+        .for_each(|(plane, y)| pool(&x[plane * input..][..input], y));
 }
 
-struct Forward<'a> {
+/// The pixels of the input that a window covers.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    in_width: usize,
+}
+
+impl Window {
+    /// The windows of one row of the output.
+    #[inline(always)]
+    fn of_row(geometry: &PoolGeometry, output: usize) -> impl Iterator<Item = Window> {
+        let (rows, in_width) = (geometry.rows(output), geometry.in_width);
+        let columns = (0..geometry.out_width()).map(|output| geometry.columns(output));
+        columns.map(move |columns| Window { rows: rows.clone(), columns, in_width })
+    }
+
+    /// How many pixels it covers.
+    fn len(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+
+    /// Calls `visit` with the places of each row's pixels, from top to bottom. A whole window of `HEIGHT` × `WIDTH` is
+    /// unrolled.
+    #[inline(always)]
+    fn for_each_row<const HEIGHT: usize, const WIDTH: usize>(&self, mut visit: impl FnMut(Range<usize>)) {
+        let first = self.rows.start * self.in_width + self.columns.start;
+        if self.rows.len() == HEIGHT && self.columns.len() == WIDTH {
+            for row in 0..HEIGHT {
+                let start = first + row * self.in_width;
+                visit(start..start + WIDTH);
+            }
+        } else {
+            for row in 0..self.rows.len() {
+                let start = first + row * self.in_width;
+                visit(start..start + self.columns.len());
+            }
+        }
+    }
+}
+
+/// Calls a function that is generic over height and width of a window for the common ones, else for 0 × 0, which no
+/// window is.
+macro_rules! with_common_window {
+    ($geometry:expr, $function:ident($($argument:expr),*)) => {
+        match $geometry.window {
+            [2, 2] => $function::<S, 2, 2>($($argument),*),
+            [3, 3] => $function::<S, 3, 3>($($argument),*),
+            _ => $function::<S, 0, 0>($($argument),*),
+        }
+    };
+}
+
+struct MaxForward<'a> {
     geometry: &'a PoolGeometry,
-    rule: Rule,
     x: &'a [Lanes],
     y: &'a mut [Lanes],
 }
 
-impl WithSimd for Forward<'_> {
+impl WithSimd for MaxForward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (geometry, out_width) = (self.geometry, self.geometry.out_width());
-        for (output, y) in self.y.iter_mut().enumerate() {
-            let (rows, columns) = (geometry.rows(output / out_width), geometry.columns(output % out_width));
-            let mut value = match self.rule {
-                Rule::Max => simd.splat(f32::NEG_INFINITY),
-                Rule::Average => simd.zero(),
-            };
-            for row in rows.clone() {
-                for x in &self.x[row * geometry.in_width..][columns.clone()] {
-                    let x = simd.load(&x.0);
-                    value = match self.rule {
-                        Rule::Max => simd.max(value, x),
-                        Rule::Average => simd.add(value, x),
-                    };
-                }
-            }
-            let value = match self.rule {
-                Rule::Max => value,
-                Rule::Average => simd.mul(value, simd.splat(1.0 / (rows.len() * columns.len()) as f32)),
-            };
+        with_common_window!(self.geometry, max_forward(simd, self));
+    }
+}
+
+#[inline(always)]
+fn max_forward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: MaxForward<'_>) {
+    let MaxForward { geometry, x, y } = pool;
+    for (output, y) in y.chunks_exact_mut(geometry.out_width().max(1)).enumerate() {
+        for (window, y) in Window::of_row(geometry, output).zip(y) {
+            let mut value = simd.splat(f32::NEG_INFINITY);
+            window.for_each_row::<HEIGHT, WIDTH>(
+                #[inline(always)]
+                |row| {
+                    for x in &x[row] {
+                        value = simd.max(value, simd.load(&x.0));
+                    }
+                },
+            );
             simd.store(value, &mut y.0);
         }
+    }
+}
+
+struct AverageForward<'a> {
+    geometry: &'a PoolGeometry,
+    x: &'a [Lanes],
+    y: &'a mut [Lanes],
+}
+
+impl WithSimd for AverageForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if self.geometry.is_global() {
+            let sum = fold(simd, self.x, |sum, x| simd.add(sum, x));
+            let average = simd.mul(sum, simd.splat(1.0 / self.x.len() as f32));
+            self.y.iter_mut().for_each(|y| simd.store(average, &mut y.0));
+        } else {
+            with_common_window!(self.geometry, average_forward(simd, self));
+        }
+    }
+}
+
+#[inline(always)]
+fn average_forward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: AverageForward<'_>) {
+    let AverageForward { geometry, x, y } = pool;
+    for (output, y) in y.chunks_exact_mut(geometry.out_width().max(1)).enumerate() {
+        for (window, y) in Window::of_row(geometry, output).zip(y) {
+            let mut sum = simd.zero();
+            window.for_each_row::<HEIGHT, WIDTH>(
+                #[inline(always)]
+                |row| {
+                    for x in &x[row] {
+                        sum = simd.add(sum, simd.load(&x.0));
+                    }
+                },
+            );
+            simd.store(simd.mul(sum, simd.splat(1.0 / window.len() as f32)), &mut y.0);
+        }
+    }
+}
+
+/// A map's gradient whose rows are cleared just before the first window reaches them, when they are about to be in
+/// cache anyway.
+struct Accumulator<'a> {
+    dx: &'a mut [Lanes],
+    cleared: usize,
+}
+
+impl<'a> Accumulator<'a> {
+    fn new(dx: &'a mut [Lanes]) -> Self {
+        Self { dx, cleared: 0 }
+    }
+
+    /// The map, with the pixels before `end` ready for sums.
+    fn until(&mut self, end: usize) -> &mut [Lanes] {
+        if end > self.cleared {
+            self.dx[self.cleared..end].fill(Lanes::ZERO);
+            self.cleared = end;
+        }
+        self.dx
     }
 }
 
@@ -238,22 +360,33 @@ impl WithSimd for MaxBackward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (geometry, out_width) = (self.geometry, self.geometry.out_width());
-        self.dx.fill(Lanes::ZERO);
-        for (output, (y, dy)) in self.y.iter().zip(self.dy).enumerate() {
+        with_common_window!(self.geometry, max_backward(simd, self));
+    }
+}
+
+#[inline(always)]
+fn max_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: MaxBackward<'_>) {
+    let MaxBackward { geometry, x, y, dy, dx } = pool;
+    let (pixels, out_width) = (dx.len(), geometry.out_width().max(1));
+    let mut dx = Accumulator::new(dx);
+    for (output, (y, dy)) in y.chunks_exact(out_width).zip(dy.chunks_exact(out_width)).enumerate() {
+        let dx = dx.until(geometry.rows(output).end * geometry.in_width);
+        for (window, (y, dy)) in Window::of_row(geometry, output).zip(y.iter().zip(dy)) {
             let (y, mut left) = (simd.load(&y.0), simd.load(&dy.0));
-            for row in geometry.rows(output / out_width) {
-                for column in geometry.columns(output % out_width) {
-                    let pixel = row * geometry.in_width + column;
-                    let x = simd.load(&self.x[pixel].0);
-                    let taken = simd.select_eq(x, y, left, simd.zero());
-                    left = simd.select_eq(x, y, simd.zero(), left);
-                    let dx = &mut self.dx[pixel].0;
-                    simd.store(simd.add(simd.load(dx), taken), dx);
-                }
-            }
+            window.for_each_row::<HEIGHT, WIDTH>(
+                #[inline(always)]
+                |row| {
+                    for (x, dx) in x[row.clone()].iter().zip(&mut dx[row]) {
+                        let x = simd.load(&x.0);
+                        let taken = simd.select_eq(x, y, left, simd.zero());
+                        left = simd.select_eq(x, y, simd.zero(), left);
+                        simd.store(simd.add(simd.load(&dx.0), taken), &mut dx.0);
+                    }
+                },
+            );
         }
     }
+    dx.until(pixels);
 }
 
 struct AverageBackward<'a> {
@@ -267,17 +400,36 @@ impl WithSimd for AverageBackward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (geometry, out_width) = (self.geometry, self.geometry.out_width());
-        self.dx.fill(Lanes::ZERO);
-        for (output, dy) in self.dy.iter().enumerate() {
-            let (rows, columns) = (geometry.rows(output / out_width), geometry.columns(output % out_width));
-            let share = simd.splat(1.0 / (rows.len() * columns.len()) as f32);
-            let share = simd.mul(simd.load(&dy.0), share);
-            for row in rows {
-                for dx in &mut self.dx[row * geometry.in_width..][columns.clone()] {
-                    simd.store(simd.add(simd.load(&dx.0), share), &mut dx.0);
-                }
+        if self.geometry.is_global() {
+            let share = simd.splat(1.0 / self.dx.len() as f32);
+            for dy in self.dy {
+                let share = simd.mul(simd.load(&dy.0), share);
+                self.dx.iter_mut().for_each(|dx| simd.store(share, &mut dx.0));
             }
+        } else {
+            with_common_window!(self.geometry, average_backward(simd, self));
         }
     }
+}
+
+#[inline(always)]
+fn average_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: AverageBackward<'_>) {
+    let AverageBackward { geometry, dy, dx } = pool;
+    let pixels = dx.len();
+    let mut dx = Accumulator::new(dx);
+    for (output, dy) in dy.chunks_exact(geometry.out_width().max(1)).enumerate() {
+        let dx = dx.until(geometry.rows(output).end * geometry.in_width);
+        for (window, dy) in Window::of_row(geometry, output).zip(dy) {
+            let share = simd.mul(simd.load(&dy.0), simd.splat(1.0 / window.len() as f32));
+            window.for_each_row::<HEIGHT, WIDTH>(
+                #[inline(always)]
+                |row| {
+                    for dx in &mut dx[row] {
+                        simd.store(simd.add(simd.load(&dx.0), share), &mut dx.0);
+                    }
+                },
+            );
+        }
+    }
+    dx.until(pixels);
 }

@@ -2,48 +2,56 @@
 
 use rayon::prelude::*;
 
-use super::parallel::grain;
+use super::parallel::grain_of;
+use super::reduce::{fold, sum_valid};
 use super::{Lanes, blocks, valid_lanes};
 use crate::cpu::{Isa, Simd, WithSimd};
+
+/// Pixels whose zeros in 16 images an f32 counts exactly.
+const PIXELS_PER_COUNT: usize = 1 << 20;
 
 /// How many values of each channel of `y`, `[blocks][channels][pixels]`, are exactly 0 (of either sign). Lanes past
 /// the last image do not count.
 ///
 /// # Panics
 ///
-/// Panics if `y` does not have the length that the shape asks for, or if a map has more than 2^24 pixels, the
-/// largest count that an f32 holds.
+/// Panics if `y` does not have the length that the shape asks for.
 pub fn count_zeros(isa: Isa, y: &[Lanes], batch: usize, channels: usize, pixels: usize) -> Vec<u64> {
     assert_eq!(y.len(), blocks(batch) * channels * pixels, "length of the activation");
-    assert!(pixels <= 1 << 24, "a map of {pixels} pixels is too large to count in f32");
     (0..channels)
         .into_par_iter()
-        .with_min_len(grain())
-        .map(|channel| {
-            let of_block = |block: usize| {
-                let plane = &y[(block * channels + channel) * pixels..][..pixels];
-                let counts = isa.dispatch(CountZeros(plane)).0;
-                counts[..valid_lanes(batch, block)].iter().map(|&count| count as u64).sum::<u64>()
-            };
-            (0..blocks(batch)).map(of_block).sum()
-        })
+        .with_min_len(grain_of(blocks(batch) * pixels))
+        .map(|channel| isa.dispatch(CountZeros { y, batch, channels, channel, pixels }))
         .collect()
 }
 
-struct CountZeros<'a>(&'a [Lanes]);
+struct CountZeros<'a> {
+    y: &'a [Lanes],
+    batch: usize,
+    channels: usize,
+    channel: usize,
+    pixels: usize,
+}
 
 impl WithSimd for CountZeros<'_> {
-    type Output = Lanes;
+    type Output = u64;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Lanes {
-        let mut counts = simd.zero();
-        for value in self.0 {
-            let hit = simd.select_eq(simd.load(&value.0), simd.zero(), simd.splat(1.0), simd.zero());
-            counts = simd.add(counts, hit);
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        let (zero, one) = (simd.zero(), simd.splat(1.0));
+        let mut zeros = 0;
+        for block in 0..blocks(self.batch) {
+            let start = (block * self.channels + self.channel) * self.pixels;
+            for part in self.y[start..start + self.pixels].chunks(PIXELS_PER_COUNT) {
+                let counts = fold(
+                    simd,
+                    part,
+                    #[inline(always)]
+                    |count, value| simd.add(count, simd.select_eq(value, zero, one, zero)),
+                );
+                zeros += sum_valid(simd, counts, valid_lanes(self.batch, block)) as u64;
+            }
         }
-        let mut out = Lanes::ZERO;
-        simd.store(counts, &mut out.0);
-        out
+        zeros
     }
 }

@@ -1,4 +1,4 @@
-//! Layers other than convolution in lane layout, losses and optimizers, on every instruction set.
+//! Layers other than convolution and batch normalisation in lane layout, losses and optimizers, on every instruction set.
 
 use crate::support::{
     GARBAGE, Noise, assert_close, bits, cases, central_differences, dot, everywhere, lane_bits, packed,
@@ -7,9 +7,8 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::{Isa, LANES};
 use taper_kernels::lanes::{
-    Activation, Adam, AveragePool2d, BatchNorm, BatchStatistics, Lanes, MaxPool2d, Padding, PoolGeometry,
-    Sgd, Workspace, activation_backward, activation_forward, blocks, count_zeros, softmax,
-    softmax_cross_entropy,
+    Activation, Adam, AveragePool2d, Lanes, MaxPool2d, Padding, PoolGeometry, Sgd, activation_backward,
+    activation_forward, count_zeros, softmax, softmax_cross_entropy, sum_of_squares,
 };
 
 #[test]
@@ -42,73 +41,8 @@ fn rectifiers_pass_what_they_should() {
     );
 }
 
-/// A batch normalisation's results in plain layout: y, dx, dgamma, dbeta, mean, variance.
-fn batch_norm(norm: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> [Vec<f32>; 6] {
-    let BatchNorm { batch, channels, pixels, .. } = *norm;
-    let mut x = packed(x, batch, pixels, channels);
-    // Padding lanes hold whatever earlier layers computed there.
-    let first = (batch - 1) % LANES + 1;
-    for value in x.iter_mut().skip((blocks(batch) - 1) * channels * pixels) {
-        value.0[first..].fill(7.5);
-    }
-    let dy = packed(dy, batch, pixels, channels);
-    let (mut y, mut dx) = (vec![GARBAGE; x.len()], vec![GARBAGE; x.len()]);
-    let (mut dgamma, mut dbeta) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
-    let (mut statistics, mut workspace) = (BatchStatistics::default(), Workspace::new());
-    norm.forward(&x, gamma, beta, &mut y, &mut statistics, &mut workspace);
-    norm.backward(&x, &dy, gamma, &statistics, &mut dx, &mut dgamma, &mut dbeta, &mut workspace);
-    assert!(padding_lanes(&dx, batch).all(|value| value == 0.0));
-
-    let mut again = vec![GARBAGE; x.len()];
-    norm.inference(&x, gamma, beta, &statistics.mean, &statistics.variance, &mut again);
-    let [y, dx, again] = [y, dx, again].map(|values| unpacked(&values, batch, pixels, channels));
-    let expect: Vec<f64> = y.iter().map(|&y| f64::from(y)).collect();
-    assert_close(&again, &expect, 1e-5, "inference with the batch's statistics");
-    [y, dx, dgamma, dbeta, statistics.mean, statistics.variance]
-}
-
-/// `y`, mean and variance by the definition, in f64.
-fn batch_norm_reference(norm: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32]) -> [Vec<f64>; 3] {
-    let channels = norm.channels;
-    let of_channel = |channel: usize| x.iter().skip(channel).step_by(channels).map(|&x| f64::from(x));
-    let count = (x.len() / channels) as f64;
-    let mean: Vec<f64> = (0..channels).map(|c| of_channel(c).sum::<f64>() / count).collect();
-    let variance: Vec<f64> =
-        (0..channels).map(|c| of_channel(c).map(|x| (x - mean[c]).powi(2)).sum::<f64>() / count).collect();
-    let y = x.iter().enumerate().map(|(at, &x)| {
-        let c = at % channels;
-        let normal = (f64::from(x) - mean[c]) / (variance[c] + f64::from(norm.epsilon)).sqrt();
-        f64::from(gamma[c]) * normal + f64::from(beta[c])
-    });
-    [y.collect(), mean, variance]
-}
-
 proptest! {
     #![proptest_config(cases(24))]
-
-    #[test]
-    fn batch_norm_equals_its_definition(batch in 1usize..36, channels in 1usize..5, pixels in 1usize..7, seed: u64) {
-        prop_assume!(batch * pixels > 2);
-        let mut noise = Noise::new(seed);
-        let x = noise.reals(batch * pixels * channels);
-        let dy = noise.reals(x.len());
-        let (gamma, beta) = (noise.reals(channels), noise.reals(channels));
-        let norm = |isa| BatchNorm { batch, channels, pixels, epsilon: 1e-2, isa };
-        everywhere(|isa| batch_norm(&norm(isa), &x, &gamma, &beta, &dy).map(|values| bits(&values)));
-        let norm = norm(Isa::best());
-        let [y, dx, dgamma, dbeta, mean, variance] = batch_norm(&norm, &x, &gamma, &beta, &dy);
-        let reference = |x: &[f32], gamma: &[f32], beta: &[f32]| batch_norm_reference(&norm, x, gamma, beta);
-        let [expect, expect_mean, expect_variance] = reference(&x, &gamma, &beta);
-        assert_close(&y, &expect, 1e-5, "y");
-        assert_close(&mean, &expect_mean, 1e-6, "mean");
-        assert_close(&variance, &expect_variance, 1e-6, "variance");
-        let loss = |x: &[f32], gamma: &[f32], beta: &[f32]| {
-            reference(x, gamma, beta)[0].iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum::<f64>()
-        };
-        assert_close(&dx, &central_differences(&x, 1e-3, |x| loss(x, &gamma, &beta)), 1e-3, "dx");
-        assert_close(&dgamma, &central_differences(&gamma, 0.5, |gamma| loss(&x, gamma, &beta)), 1e-5, "dgamma");
-        assert_close(&dbeta, &central_differences(&beta, 0.5, |beta| loss(&x, &gamma, beta)), 1e-5, "dbeta");
-    }
 
     #[test]
     fn pooling_equals_plain_loops(
@@ -183,8 +117,8 @@ proptest! {
     fn optimizers_follow_their_formulas(length in 1usize..70, seed: u64) {
         let mut noise = Noise::new(seed);
         let [start, first, second] = [(); 3].map(|()| noise.reals(length));
-        let adam = Adam { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-3, weight_decay: 0.2 };
-        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.2 };
+        let adam = Adam { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-3, weight_decay: 0.2, gradient_scale: 0.5 };
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.2, gradient_scale: 0.5 };
         let taken = everywhere(|isa| {
             let mut states = [start.clone(), vec![0.0; length], vec![0.0; length], start.clone(), vec![0.0; length]];
             let [by_adam, mean, square, by_sgd, velocity] = &mut states;
@@ -200,7 +134,7 @@ proptest! {
             let (mut w, mut m, mut v) = (f64::from(start[at]), 0.0, 0.0);
             let (mut u, mut velocity) = (w, 0.0);
             for (step, gradient) in [(1, first[at]), (2, second[at])] {
-                let g = f64::from(gradient);
+                let g = 0.5 * f64::from(gradient);
                 m = 0.9 * m + 0.1 * g;
                 v = 0.99 * v + 0.01 * g * g;
                 let (mean, square) = (m / (1.0 - 0.9f64.powi(step)), v / (1.0 - 0.99f64.powi(step)));
@@ -297,11 +231,13 @@ fn pooling_of_networks_equals_plain_loops() {
 }
 
 #[test]
-fn running_statistics_move_by_the_rest_of_the_momentum() {
-    let batch = BatchStatistics { mean: vec![2.0], variance: vec![4.0], inverse_deviation: vec![0.5] };
-    let (mut mean, mut variance) = ([0.0], [1.0]);
-    batch.update_running(0.75, &mut mean, &mut variance);
-    assert_eq!([mean, variance], [[0.5], [1.75]]);
+fn a_sum_of_squares_is_exact_where_f64_is() {
+    // From nothing over a part of a vector to several tasks.
+    for length in [0, 1, 31, 33, 16 << 10, (16 << 10) + 1, 100_000] {
+        let values = Noise::new(length as u64).quarters(length);
+        let expect: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        assert_eq!(everywhere(|isa| sum_of_squares(isa, &values)), expect, "{length} values");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Kernels in lane layout against plain loops and finite differences, on every instruction set that the CPU has.
 
+mod batch_norm;
 mod binary;
 mod concat;
 mod conv;

@@ -5,7 +5,7 @@ use rayon::ThreadPoolBuilder;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{self, LANES, Lanes};
 
-/// What a kernel must overwrite.
+/// What an output holds before a kernel writes it.
 pub(crate) const GARBAGE: Lanes = Lanes([f32::NAN; LANES]);
 
 /// Numbers from a seed.
@@ -102,14 +102,14 @@ pub(crate) fn at_any_threads<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn()
     result
 }
 
-/// The result of `f` on every instruction set at 1, 2 and 3 threads, which must be the same.
+/// Runs `f` at 1, 2 and 3 threads on every instruction set; all must give the same.
 pub(crate) fn everywhere<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn(Isa) -> R + Sync) -> R {
     let mut results = Isa::available().into_iter().map(|isa| at_any_threads(|| f(isa))).collect::<Vec<_>>();
     assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ");
     results.swap_remove(0)
 }
 
-/// A property that is tried `cases` times.
+/// How often a property is tried.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

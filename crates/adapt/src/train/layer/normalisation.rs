@@ -4,7 +4,7 @@ use super::{Call, Layer, Mode, Needs, Site, apart, fused};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::BatchNorm;
-use taper_kernels::lanes::{self, Activation, Lanes, activation_backward};
+use taper_kernels::lanes::{self, Activation, Affine, AffineGradient, BatchNormGradient, Running};
 
 struct Normalisation {
     kernel: lanes::BatchNorm,
@@ -12,7 +12,6 @@ struct Normalisation {
     beta: ParameterId,
     running: [ParameterId; 2],
     residual: bool,
-    activation: Activation,
     learns: bool,
 }
 
@@ -28,20 +27,20 @@ pub(super) fn batch_norm(site: &Site<'_>, norm: &BatchNorm) -> Result<Box<dyn La
             channels: map.channels,
             pixels: map.pixels(),
             epsilon: norm.epsilon,
+            activation: fused(site, site.step.fused.activation)?,
             isa: site.isa,
         },
         gamma: site.parameter(1)?,
         beta: site.parameter(2)?,
         running: [site.parameter(3)?, site.parameter(4)?],
         residual: site.step.fused.residual,
-        activation: fused(site, site.step.fused.activation)?,
         learns: site.step.learns,
     }))
 }
 
 impl Layer for Normalisation {
     fn needs(&self) -> Needs {
-        Needs { input: true, output: self.activation != Activation::None }
+        Needs { input: true, output: self.residual && self.kernel.activation != Activation::None }
     }
 
     fn passes(&self, input: usize) -> bool {
@@ -54,53 +53,61 @@ impl Layer for Normalisation {
 
     fn forward(&self, call: &mut Call<'_>) {
         let [x, y] = [call.x(0), call.y()];
-        let residual = self.residual.then(|| call.x(1));
+        let residual = self.residual.then(|| call.x(1)).filter(|residual| *residual != x);
         let Call { arena, parameters, statistics, workspace, mode, .. } = call;
         let [gamma, beta] = [self.gamma, self.beta].map(|id| parameters.value(id));
-        {
-            let [x, y] = apart(arena, [x, y.clone()]);
-            match mode {
-                Mode::Train if self.learns => self.kernel.forward(x, gamma, beta, y, statistics, workspace),
-                Mode::Train | Mode::Evaluate => {
-                    let [mean, variance] = self.running.map(|id| parameters.value(id));
-                    self.kernel.inference(x, gamma, beta, mean, variance, y);
-                }
+        let affine = Affine { gamma, beta };
+        let (x, residual, y) = match residual {
+            Some(residual) => {
+                let [x, residual, y] = apart(arena, [x, residual, y]);
+                (&*x, Some(&*residual), y)
             }
-        }
-        if let Some(residual) = residual {
-            let [residual, y] = apart(arena, [residual, y.clone()]);
-            y.iter_mut().zip(residual).for_each(|(y, r)| y.0.iter_mut().zip(r.0).for_each(|(y, r)| *y += r));
-        }
-        let limit = match self.activation {
-            Activation::None => return,
-            Activation::Relu => f32::INFINITY,
-            Activation::Relu6 => 6.0,
+            None => {
+                let [x, y] = apart(arena, [x, y]);
+                let x = &*x;
+                (x, self.residual.then_some(x), y)
+            }
         };
-        for Lanes(y) in &mut arena[y] {
-            y.iter_mut().for_each(|y| *y = y.clamp(0.0, limit));
+        match mode {
+            Mode::Train if self.learns => {
+                self.kernel.forward(x, affine, residual, y, statistics, workspace);
+            }
+            Mode::Train | Mode::Evaluate => {
+                let [mean, variance] = self.running.map(|id| parameters.value(id));
+                let running = Running { mean, variance };
+                self.kernel.forward_frozen(x, affine, running, residual, y, statistics);
+            }
         }
     }
 
     fn backward(&self, call: &mut Call<'_>) {
         let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
         let Call { arena, parameters, gradients, statistics, workspace, .. } = call;
-        if self.activation != Activation::None {
-            let [y, dy] = apart(arena, [y, dy.clone()]);
-            activation_backward(self.kernel.isa, self.activation, y, dy);
-        }
-        let gamma = parameters.value(self.gamma);
-        let [dgamma, dbeta] = parameters.gradient_pair(self.gamma, self.beta, gradients);
-        let mut unread = Vec::new();
-        match dx {
-            Some(dx) => {
-                let [x, dy, dx] = apart(arena, [x, dy, dx]);
-                self.kernel.backward(x, dy, gamma, statistics, dx, dgamma, dbeta, workspace);
-            }
-            None => {
+        let kept = self.needs().output.then_some(y);
+        let (x, dy, y, dx) = match (kept, dx) {
+            (None, None) => {
                 let [x, dy] = apart(arena, [x, dy]);
-                unread.resize(x.len(), Lanes::ZERO);
-                self.kernel.backward(x, dy, gamma, statistics, &mut unread, dgamma, dbeta, workspace);
+                (&*x, dy, None, None)
             }
+            (None, Some(dx)) => {
+                let [x, dy, dx] = apart(arena, [x, dy, dx]);
+                (&*x, dy, None, Some(dx))
+            }
+            (Some(y), None) => {
+                let [x, dy, y] = apart(arena, [x, dy, y]);
+                (&*x, dy, Some(&*y), None)
+            }
+            (Some(y), Some(dx)) => {
+                let [x, dy, y, dx] = apart(arena, [x, dy, y, dx]);
+                (&*x, dy, Some(&*y), Some(dx))
+            }
+        };
+        let activations = BatchNormGradient { x, dy, y_with_residual: y, dx };
+        if self.learns {
+            let [gamma, beta] = parameters.gradient_pair(self.gamma, self.beta, gradients);
+            self.kernel.backward(activations, statistics, AffineGradient { gamma, beta }, workspace);
+        } else {
+            self.kernel.backward_frozen(activations, statistics, None, workspace);
         }
     }
 }
