@@ -11,7 +11,7 @@ use taper_zoo::Task;
 /// What is benchmarked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainBenchOptions {
-    /// A network of the zoo, for 28×28×1 images and 10 classes.
+    /// A network of the zoo, for grey images of 28×28 pixels (ResNet and MobileNet: 128×128) and 10 classes.
     pub network: String,
     /// Images per step.
     pub batch: usize,
@@ -42,7 +42,11 @@ pub struct TrainBench {
 /// # Errors
 /// If there is no such network or it cannot be trained.
 pub fn bench_train(options: &TrainBenchOptions) -> Result<TrainBench> {
-    let mut graph = taper_zoo::by_name(&options.network, Task { input: [28, 28, 1], classes: 10 })?;
+    let side = match options.network.as_str() {
+        "resnet50" | "mobilenet-v1" => 128,
+        _ => 28,
+    };
+    let mut graph = taper_zoo::by_name(&options.network, Task { input: [side, side, 1], classes: 10 })?;
     initialize(&mut graph, 1);
     let pool = thread_pool(options.threads)?;
     let threads = pool.current_num_threads();

@@ -252,8 +252,9 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, node: NodeId, fused: Fused, inputs: Vec<Value>, output: TensorId) {
-        let constants = self.graph.node(node).inputs.iter().filter_map(|tensor| self.parameters.id(*tensor));
-        let learns = constants.fold(false, |learns, id| learns || self.parameters.learns(id));
+        let mut constants =
+            self.graph.node(node).inputs.iter().filter_map(|tensor| self.parameters.id(*tensor));
+        let learns = constants.any(|id| self.parameters.learns(id));
         let below = inputs.iter().any(|input| self.program.values[*input].learns);
         let output = self.value(output, learns || below);
         self.program.steps.push(Step { node, fused, inputs, output, learns });
