@@ -24,6 +24,8 @@ pub enum Block {
     Grouped,
     /// Batch normalisation.
     BatchNorm,
+    /// A normalised convolution, its sum with the input or with another of them, and perhaps a rectifier.
+    NormalisedSum,
     /// A nonlinearity that stands alone.
     Activation(Activation),
     /// A nonlinearity fused behind a convolution.
@@ -78,7 +80,7 @@ impl Block {
     ];
 
     /// All kinds of blocks.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Residual,
         Self::Excitation,
         Self::Mask,
@@ -86,6 +88,7 @@ impl Block {
         Self::Depthwise,
         Self::Grouped,
         Self::BatchNorm,
+        Self::NormalisedSum,
         Self::Activation(Activation::Relu),
         Self::Activation(Activation::Sigmoid),
         Self::Activation(Activation::Tanh),
@@ -177,12 +180,25 @@ impl Network {
                 let y = self.conv(&format!("{name}_conv"), x, 4, 1, None);
                 self.conv(name, y, 6, 2, None)
             }
-            Block::BatchNorm => {
-                let mut inputs = vec![x];
-                for (role, mean) in [("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("variance", 1.0)] {
-                    inputs.push(self.constant(&format!("{name}/{role}"), &[channels], mean, 0.15));
-                }
-                self.add(name, Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &inputs)
+            Block::BatchNorm => self.batch_norm(name, x),
+            Block::NormalisedSum => {
+                let conv = self.conv(&format!("{name}_conv"), x, channels, 1, None);
+                let norm = self.batch_norm(&format!("{name}_norm"), conv);
+                let shortcut = match self.random.between(0, 2) {
+                    0 => x,
+                    // What is normalised may be what it is added to.
+                    1 => conv,
+                    _ => {
+                        let other = self.conv(&format!("{name}_shortcut"), x, channels, 1, None);
+                        self.batch_norm(&format!("{name}_shortcut_norm"), other)
+                    }
+                };
+                let inputs = if self.random.one_in(2) { [norm, shortcut] } else { [shortcut, norm] };
+                let activation = self.random.one_in(3).then_some(Activation::Relu6);
+                let sum = Op::Elementwise(Elementwise { function: Binary::Add, activation });
+                let sum = self.add(&format!("{name}_sum"), sum, &inputs);
+                let relu = Op::Activation { function: Activation::Relu };
+                if self.random.one_in(2) { self.add(name, relu, &[sum]) } else { sum }
             }
             Block::Activation(function) => self.add(name, Op::Activation { function }, &[x]),
             Block::Fused(function) => {
@@ -237,6 +253,15 @@ impl Network {
         let padding = Padding { top: side, bottom: side, left: side, right: side };
         let conv = Conv2d { stride: [1, 1], dilation: [1, 1], padding, groups, activation };
         self.add(name, Op::Conv2d(conv), &[x, weights, bias])
+    }
+
+    fn batch_norm(&mut self, name: &str, x: TensorId) -> TensorId {
+        let channels = self.graph.tensor(x).shape.channels().expect("an image");
+        let mut inputs = vec![x];
+        for (role, mean) in [("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("variance", 1.0)] {
+            inputs.push(self.constant(&format!("{name}/{role}"), &[channels], mean, 0.15));
+        }
+        self.add(name, Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &inputs)
     }
 
     fn dense(&mut self, name: &str, x: TensorId, outputs: usize) -> TensorId {

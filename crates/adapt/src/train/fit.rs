@@ -2,7 +2,7 @@
 
 use super::config::{Schedule, TrainConfig};
 use super::evaluate::{check_data, evaluate};
-use super::network::Network;
+use super::network::{Network, NetworkSettings};
 use super::optimizer::{Optimizer, OptimizerSettings};
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct FitSettings {
     pub preprocess: Preprocess,
     /// How training images are varied.
     pub augment: AugmentConfig,
-    /// Seed of order and augmentation.
+    /// Seed of order, augmentation and dropout.
     pub seed: u64,
 }
 
@@ -113,7 +113,8 @@ impl<'a> Fit<'a> {
         validation: &'a Dataset,
         settings: FitSettings,
     ) -> Result<Self> {
-        let network = Network::new(graph)?;
+        let network_settings = NetworkSettings { seed: settings.seed, ..NetworkSettings::default() };
+        let network = Network::with_settings(graph.clone(), &network_settings)?;
         check_data(&network, train)?;
         check_data(&network, validation)?;
         let optimizer = OptimizerSettings {

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
-use taper_graph::{Graph, Op, Shape, TensorData, TensorId};
+use taper_graph::{Graph, NodeId, Op, Shape, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{LANES, LossSummary, on_this_thread};
 
@@ -37,8 +37,9 @@ pub struct NetworkSettings {
     /// Nodes whose parameters stay as they are, batch statistics included. A name may end in `*`, which stands for
     /// anything.
     pub freeze: Vec<String>,
-    /// The most bytes that activations and their gradients may take. A batch that needs more is cut into smaller ones,
-    /// whose gradients are added up; batch normalisation then sees the statistics of each of them.
+    /// The most bytes that activations and their gradients may take; of a narrow network, those of each thread. A batch
+    /// that needs more is cut into smaller ones, whose gradients are added up; batch normalisation then sees the
+    /// statistics of each of them.
     pub memory_budget: Option<usize>,
     /// Of the random numbers of dropout.
     pub seed: u64,
@@ -57,12 +58,16 @@ pub struct Network {
     /// Gradients of the parts of a batch.
     parts: Vec<Part>,
     plans: BTreeMap<(usize, Mode), Plan>,
+    /// Images of a chunk of each number of images that came so far.
+    chunk_sizes: BTreeMap<(usize, Mode), usize>,
     /// One for each thread.
     workers: Vec<Mutex<Worker>>,
     watched: Vec<Value>,
     memory_budget: Option<usize>,
-    /// The modes in which chunks pass at once, each on a thread of its own.
-    at_once: Vec<Mode>,
+    /// Whether it hardly has work to share in a layer.
+    narrow: bool,
+    /// Whether batch statistics tie the images of a training batch together.
+    tied: bool,
     seed: u64,
     /// Training steps before the next one; dropout draws other values in each.
     step: u64,
@@ -72,24 +77,13 @@ pub struct Network {
 /// What some chunks of a batch come to.
 struct Part {
     gradients: Vec<f32>,
-    /// Of one chunk, before they are added to the others'.
-    of_chunk: Vec<f32>,
     summary: LossSummary,
 }
 
 impl Default for Part {
     fn default() -> Self {
-        Self { gradients: Vec::new(), of_chunk: Vec::new(), summary: NOTHING }
+        Self { gradients: Vec::new(), summary: NOTHING }
     }
-}
-
-/// How a batch is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunking {
-    /// One chunk after the other, each of so many images, with all threads in each layer.
-    InTurns(usize),
-    /// Chunks of so many images, each on a thread of its own.
-    AtOnce(usize),
 }
 
 impl Network {
@@ -111,15 +105,8 @@ impl Network {
         let parameters = Parameters::take(&mut graph, frozen)?;
         let program = Program::of(&graph, &parameters)?;
         let narrow = parameters.iter().map(|parameter| parameter.value.len()).sum::<usize>() <= NARROW;
-        let tied = program
-            .steps
-            .iter()
-            .any(|step| step.learns && matches!(graph.node(step.node).op, Op::BatchNorm(_)));
-        let at_once = match (narrow, tied) {
-            (true, false) => vec![Mode::Train, Mode::Evaluate],
-            (true, true) => vec![Mode::Evaluate],
-            (false, _) => Vec::new(),
-        };
+        let normalises = |node: NodeId| matches!(graph.node(node).op, Op::BatchNorm(_));
+        let tied = program.steps.iter().any(|step| step.learns && normalises(step.node));
         let mut network = Self {
             gradients: vec![0.0; parameters.gradients()],
             parameters,
@@ -127,10 +114,12 @@ impl Network {
             graph,
             parts: Vec::new(),
             plans: BTreeMap::new(),
+            chunk_sizes: BTreeMap::new(),
             workers: Vec::new(),
             watched: Vec::new(),
             memory_budget: settings.memory_budget,
-            at_once,
+            narrow,
+            tied,
             seed: settings.seed,
             step: 0,
             isa: Isa::best(),
@@ -243,68 +232,42 @@ impl Network {
     }
 
     /// The time that each step took since this was last asked. Where chunks passed on several threads, it is the mean of
-    /// the threads.
+    /// those that worked.
     pub fn take_times(&mut self) -> Vec<LayerTime> {
         let mut times = vec![LayerTime::default(); self.program.steps.len()];
-        self.workers.iter_mut().for_each(|worker| own(worker).take_times(&mut times));
-        let threads = self.workers.len().max(1) as f64;
+        let worked = self.workers.iter_mut().filter_map(|worker| own(worker).take_times(&mut times)).count();
         for LayerTime { forward, backward } in &mut times {
-            *forward /= threads;
-            *backward /= threads;
+            *forward /= worked.max(1) as f64;
+            *backward /= worked.max(1) as f64;
         }
         times
     }
 
-    /// Bytes of the activations and gradients of a training step of `batch` images.
-    ///
-    /// # Errors
-    /// As for [`Network::learn`].
-    pub fn step_bytes(&mut self, batch: usize) -> Result<usize> {
-        Ok(match self.chunking(batch, Mode::Train)? {
-            Chunking::InTurns(images) => self.prepare(images, Mode::Train)?.bytes(),
-            Chunking::AtOnce(images) => {
-                self.prepare(images, Mode::Train)?.bytes() * rayon::current_num_threads()
-            }
-        })
-    }
-
     fn pass(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<LossSummary> {
         self.check(images, labels)?;
-        let chunking = self.chunking(labels.len(), mode)?;
-        let (Chunking::InTurns(size) | Chunking::AtOnce(size)) = chunking;
+        let size = self.chunk_size(labels.len(), mode)?;
         self.prepare(size, mode)?;
         if !labels.len().is_multiple_of(size) {
             self.prepare(labels.len() % size, mode)?;
         }
-        let threads = match chunking {
-            Chunking::InTurns(_) => 1,
-            Chunking::AtOnce(_) => rayon::current_num_threads(),
-        };
-        self.workers.resize_with(threads.max(self.workers.len()), Mutex::default);
         let batch = Batch { images, labels, features: self.program.values[0].features, size, mode };
-        Ok(match chunking {
-            Chunking::InTurns(_) => self.pass_in_turns(batch),
-            Chunking::AtOnce(_) => self.pass_at_once(batch),
-        })
+        Ok(if self.at_once(mode) { self.pass_at_once(batch) } else { self.pass_in_turns(batch) })
     }
 
+    /// One chunk after the other, with all threads in each layer.
     fn pass_in_turns(&mut self, batch: Batch<'_>) -> LossSummary {
-        let Self { graph, program, parameters, gradients, plans, workers, watched, parts, step, isa, .. } =
-            self;
+        self.workers.resize_with(self.workers.len().max(1), Mutex::default);
+        let Self { graph, program, parameters, gradients, plans, workers, watched, step, isa, .. } = self;
         let worker = own(&mut workers[0]);
-        parts.resize_with(parts.len().max(1), Part::default);
-        let of_chunk = &mut parts[0].of_chunk;
         let mut summary = NOTHING;
         for position in 0..batch.chunks() {
-            let chunk = batch.chunk(position);
-            let Some(plan) = plans.get(&(chunk.labels.len(), batch.mode)) else { continue };
+            let (plan, chunk) = batch.chunk(position, plans);
             let (mode, images) = (batch.mode, batch.labels.len());
             let pass =
                 Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
-            summary = add(summary, add_chunk(position, pass, worker, plan, chunk, gradients, of_chunk));
-            for (step, running) in plan.layers.iter().enumerate().map(|(step, layer)| (step, layer.running()))
-            {
-                if let (Some(running), Mode::Train) = (running, mode) {
+            summary = add(summary, worker.run_nth(position, pass, plan, chunk, gradients));
+            for (step, layer) in plan.layers.iter().enumerate() {
+                if let (Some(running), Mode::Train) = (layer.running(), mode) {
                     let [mean, variance] = parameters.values_mut(running);
                     worker.statistics(step).update_running(STATISTICS_MOMENTUM, mean, variance);
                 }
@@ -313,40 +276,30 @@ impl Network {
         summary
     }
 
+    /// Chunks on several threads, each on one alone.
     fn pass_at_once(&mut self, batch: Batch<'_>) -> LossSummary {
+        self.workers.resize_with(self.workers.len().max(rayon::current_num_threads()), Mutex::default);
         let Self { graph, program, parameters, gradients, plans, workers, watched, parts, step, isa, .. } =
             self;
         let count = batch.chunks().min(PARTS);
         parts.resize_with(parts.len().max(count), Part::default);
         let parts = &mut parts[..count];
-        let pass = Pass {
-            graph,
-            program,
-            parameters,
-            watched,
-            mode: batch.mode,
-            batch: batch.labels.len(),
-            step: *step,
-            isa: *isa,
-        };
-        parts.par_iter_mut().enumerate().for_each(|(number, part)| {
+        let (mode, images) = (batch.mode, batch.labels.len());
+        let pass = Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
+        parts.par_iter_mut().enumerate().for_each(|(number, Part { gradients, summary })| {
             let thread = rayon::current_thread_index().unwrap_or(0);
             let mut worker = workers[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            let Part { gradients, of_chunk, summary } = part;
             gradients.resize(parameters.gradients(), 0.0);
             *summary = NOTHING;
             let chunks = number * batch.chunks() / count..(number + 1) * batch.chunks() / count;
             on_this_thread(|| {
-                for position in chunks.clone() {
-                    let chunk = batch.chunk(position);
-                    let Some(plan) = plans.get(&(chunk.labels.len(), batch.mode)) else { continue };
-                    let nth = position - chunks.start;
-                    *summary =
-                        add(*summary, add_chunk(nth, pass, &mut worker, plan, chunk, gradients, of_chunk));
+                for (nth, position) in chunks.enumerate() {
+                    let (plan, chunk) = batch.chunk(position, plans);
+                    *summary = add(*summary, worker.run_nth(nth, pass, plan, chunk, gradients));
                 }
             });
         });
-        if batch.mode == Mode::Train {
+        if mode == Mode::Train {
             gradients.fill(0.0);
             parts.iter().for_each(|part| sum(gradients, &part.gradients));
         }
@@ -370,39 +323,44 @@ impl Network {
         }
     }
 
-    fn chunking(&mut self, batch: usize, mode: Mode) -> Result<Chunking> {
-        if self.at_once.contains(&mode) {
-            return Ok(Chunking::AtOnce(batch.min(LANES)));
+    /// Whether chunks pass at once, each on a thread of its own.
+    fn at_once(&self, mode: Mode) -> bool {
+        self.narrow && !(self.tied && mode == Mode::Train)
+    }
+
+    /// Images of a chunk of a batch of `batch` images.
+    fn chunk_size(&mut self, batch: usize, mode: Mode) -> Result<usize> {
+        if let Some(&size) = self.chunk_sizes.get(&(batch, mode)) {
+            return Ok(size);
         }
-        let Some(budget) = self.memory_budget else { return Ok(Chunking::InTurns(batch)) };
-        let mut blocks = batch.div_ceil(LANES);
-        loop {
-            let size = batch.min(blocks * LANES);
-            let bytes = self.prepare(size, mode)?.bytes();
+        let mut blocks = if self.at_once(mode) { 1 } else { batch.div_ceil(LANES) };
+        while let Some(budget) = self.memory_budget {
+            let images = batch.min(blocks * LANES);
+            let bytes = self.prepare(images, mode)?.bytes();
             if bytes <= budget {
-                return Ok(Chunking::InTurns(size));
+                break;
             }
+            self.plans.remove(&(images, mode));
             if blocks == 1 {
-                return Err(AdaptError::Memory {
-                    network: self.graph.name.clone(),
-                    images: size,
-                    bytes,
-                    budget,
-                });
+                let network = self.graph.name.clone();
+                return Err(AdaptError::Memory { network, images, bytes, budget });
             }
-            self.plans.remove(&(size, mode));
             blocks = blocks.div_ceil(2);
         }
+        let size = batch.min(blocks * LANES);
+        self.chunk_sizes.insert((batch, mode), size);
+        Ok(size)
     }
 
     /// The plan for `images` images, made if there is none yet.
     fn prepare(&mut self, images: usize, mode: Mode) -> Result<&Plan> {
-        let Self { graph, program, parameters, plans, at_once, seed, isa, .. } = self;
+        let at_once = self.at_once(mode);
+        let Self { graph, program, parameters, plans, seed, isa, .. } = self;
         Ok(match plans.entry((images, mode)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let plan = || Plan::new(graph, program, parameters, images, mode, *seed, *isa);
-                entry.insert(if at_once.contains(&mode) { on_this_thread(plan) } else { plan() }?)
+                entry.insert(if at_once { on_this_thread(plan) } else { plan() }?)
             }
         })
     }
@@ -433,13 +391,12 @@ impl<'a> Batch<'a> {
         self.labels.len().div_ceil(self.size)
     }
 
-    fn chunk(self, position: usize) -> Chunk<'a> {
-        let (from, to) = (position * self.size, self.labels.len().min((position + 1) * self.size));
-        Chunk {
-            first: from,
-            images: &self.images[from * self.features..to * self.features],
-            labels: &self.labels[from..to],
-        }
+    /// A chunk, and its plan.
+    fn chunk<'p>(self, position: usize, plans: &'p BTreeMap<(usize, Mode), Plan>) -> (&'p Plan, Chunk<'a>) {
+        let (first, end) = (position * self.size, self.labels.len().min((position + 1) * self.size));
+        let images = &self.images[first * self.features..end * self.features];
+        let plan = plans.get(&(end - first, self.mode)).expect("a pass prepares the plans of its chunks");
+        (plan, Chunk { first, images, labels: &self.labels[first..end] })
     }
 }
 
@@ -449,26 +406,8 @@ fn add(a: LossSummary, b: LossSummary) -> LossSummary {
     LossSummary { loss: a.loss + b.loss, correct: a.correct + b.correct }
 }
 
-/// Runs the `nth` of several chunks whose gradients add up to `gradients`.
-fn add_chunk(
-    nth: usize,
-    pass: Pass<'_>,
-    worker: &mut Worker,
-    plan: &Plan,
-    chunk: Chunk<'_>,
-    gradients: &mut [f32],
-    of_chunk: &mut Vec<f32>,
-) -> LossSummary {
-    if nth == 0 || pass.mode == Mode::Evaluate {
-        return worker.run(pass, plan, chunk, gradients);
-    }
-    of_chunk.resize(gradients.len(), 0.0);
-    let summary = worker.run(pass, plan, chunk, of_chunk);
-    sum(gradients, of_chunk);
-    summary
-}
-
-fn sum(to: &mut [f32], from: &[f32]) {
+/// Adds gradients up.
+pub(super) fn sum(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 

@@ -10,9 +10,9 @@ use taper_graph::{Graph, Op, TensorData, TensorId};
 pub(crate) enum Role {
     /// Learned by gradient, and subject to weight decay: weights.
     Weights,
-    /// Learned by gradient, free of weight decay: biases, gamma and beta, slopes.
+    /// Learned by gradient, free of weight decay: biases, gamma and beta, slopes, ranges.
     Offset,
-    /// A running statistic or a range: no gradient.
+    /// A running statistic of batch normalisation: no gradient.
     Statistic,
 }
 

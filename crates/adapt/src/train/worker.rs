@@ -1,9 +1,11 @@
 //! One thread's part of a pass: the images of a chunk go through all layers, forward and backward.
 
-use super::layer::{Call, Mode};
+use super::layer::{Call, Mode, apart};
+use super::network::sum;
 use super::parameter::Parameters;
 use super::plan::{Origin, Plan};
 use super::program::{Program, Value};
+use std::ops::Range;
 use std::time::Instant;
 use taper_graph::Graph;
 use taper_kernels::cpu::Isa;
@@ -50,6 +52,8 @@ pub(super) struct Chunk<'a> {
 #[derive(Default)]
 pub(super) struct Worker {
     arena: Vec<Lanes>,
+    /// Gradients of one chunk, before they are added to those of the chunks before it.
+    of_chunk: Vec<f32>,
     workspace: Workspace,
     /// Of each step.
     statistics: Vec<BatchStatistics>,
@@ -60,15 +64,29 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Takes a chunk through all layers, and back if the pass is for learning: then `gradients` is overwritten with what
-    /// the chunk adds to those of the batch's mean loss. Returns what it adds to the batch's loss.
-    pub(super) fn run(
+    /// As [`Worker::run`], but the gradients of all but the first of several chunks are added.
+    pub(super) fn run_nth(
         &mut self,
+        nth: usize,
         pass: Pass<'_>,
         plan: &Plan,
         chunk: Chunk<'_>,
         gradients: &mut [f32],
     ) -> LossSummary {
+        if nth == 0 || pass.mode == Mode::Evaluate {
+            return self.run(pass, plan, chunk, gradients);
+        }
+        let mut of_chunk = std::mem::take(&mut self.of_chunk);
+        of_chunk.resize(gradients.len(), 0.0);
+        let summary = self.run(pass, plan, chunk, &mut of_chunk);
+        sum(gradients, &of_chunk);
+        self.of_chunk = of_chunk;
+        summary
+    }
+
+    /// Takes a chunk through all layers, and back if the pass is for learning: then `gradients` is overwritten with what
+    /// the chunk adds to those of the batch's mean loss. Returns what it adds to the batch's loss.
+    fn run(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>, gradients: &mut [f32]) -> LossSummary {
         if self.arena.len() < plan.len {
             self.arena.resize(plan.len, Lanes::ZERO);
         }
@@ -87,7 +105,7 @@ impl Worker {
             }
             Mode::Train => {
                 let ranges = [plan.logits.clone(), plan.logits_gradient.clone()];
-                let [logits, gradient] = super::layer::apart(&mut self.arena, ranges);
+                let [logits, gradient] = apart(&mut self.arena, ranges);
                 let summary = softmax_cross_entropy(logits, chunk.labels, classes, Some(gradient));
                 gradient.iter_mut().flat_map(|lanes| &mut lanes.0).for_each(|value| *value *= share as f32);
                 self.backward(pass, plan, chunk, gradients);
@@ -102,13 +120,15 @@ impl Worker {
         &self.statistics[step]
     }
 
-    /// Adds the times of each step to `times`, and forgets them.
-    pub(super) fn take_times(&mut self, times: &mut [LayerTime]) {
+    /// Adds the times of each step to `times`, and forgets them; `None` if it did not work.
+    pub(super) fn take_times(&mut self, times: &mut [LayerTime]) -> Option<()> {
+        let worked = self.times.iter().any(|time| time.forward > 0.0);
         for (sum, time) in times.iter_mut().zip(&mut self.times) {
             let LayerTime { forward, backward } = std::mem::take(time);
             sum.forward += forward;
             sum.backward += backward;
         }
+        worked.then_some(())
     }
 
     /// Adds the zeros of each watched activation to `zeros`, and forgets them.
@@ -187,7 +207,7 @@ impl Worker {
 }
 
 /// Adds one part of an arena to another.
-fn add(isa: Isa, arena: &mut [Lanes], from: std::ops::Range<usize>, to: std::ops::Range<usize>) {
-    let [from, to] = super::layer::apart(arena, [from, to]);
+fn add(isa: Isa, arena: &mut [Lanes], from: Range<usize>, to: Range<usize>) {
+    let [from, to] = apart(arena, [from, to]);
     accumulate(isa, from, to);
 }

@@ -4,7 +4,7 @@ use crate::data::{PREPROCESS, image, noise, tensor};
 use taper_adapt::prune::apoz;
 use taper_adapt::train::{Network, evaluate};
 use taper_data::Dataset;
-use taper_graph::{Activation, Conv2d, Graph, PoolKind};
+use taper_graph::{Activation, Binary, Conv2d, Elementwise, FullyConnected, Graph, Op, PoolKind, TensorData};
 use taper_run::{Cpu, Session};
 use taper_testing::chain::{Chain, same};
 
@@ -85,4 +85,24 @@ fn behind_nonlinearities_that_stand_alone_after_normalisation_and_pooling() {
 fn layers_without_a_nonlinearity_have_no_scores() {
     let graph = Chain::new(4, &[7, 6, 2]).conv(5, [3, 3], same(3)).conv_relu(4).flatten().dense(3, None);
     check(&graph.finish(), &[("conv1", "conv1")]);
+}
+
+#[test]
+fn a_channel_that_a_sum_ties_has_the_mean_of_its_nonlinearities() {
+    let mut graph = Chain::new(5, &[7, 6, 2]).conv_relu(4).conv_relu(4).finish();
+    let sum = Op::Elementwise(Elementwise { function: Binary::Add, activation: None });
+    let tied = [tensor(&graph, "conv0"), tensor(&graph, "conv1")];
+    let x = graph.add_node("sum", sum, &tied).expect("equal shapes");
+    let x = graph.add_node("mean", Op::GlobalPool2d { kind: PoolKind::Average }, &[x]).expect("an image");
+    let x = graph.add_node("flatten", Op::Flatten, &[x]).expect("a pixel");
+    let weights = graph.add_constant("dense/weights", &[3, 4], TensorData::F32(vec![0.5; 12]));
+    let dense = Op::FullyConnected(FullyConnected::default());
+    graph.outputs = vec![graph.add_node("dense", dense, &[x, weights]).expect("four features")];
+    let dataset = noise(3, [7, 6, 2], 3, 50);
+    let mut network = Network::new(&graph).expect("it can be trained");
+    let (scores, _) = apoz(&mut network, &graph, &dataset, PREPROCESS).expect("the images fit");
+    let [first, second] = ["conv0", "conv1"].map(|name| naive(&graph, &dataset, name));
+    let expected: Vec<f64> = first.iter().zip(second).map(|(a, b)| (a + b) / 2.0).collect();
+    assert_eq!(scores.len(), 1, "one group");
+    assert_eq!((scores[0].group.as_str(), &scores[0].scores), ("conv0", &expected));
 }

@@ -3,6 +3,7 @@
 use crate::data::{PREPROCESS, image, noise, output};
 use taper_adapt::train::{Network, evaluate};
 use taper_graph::{Activation, Graph, Op, PoolKind};
+use taper_testing::branches::{self, Block};
 use taper_testing::chain::{Chain, same};
 use taper_testing::graphs::{self, Numbers};
 
@@ -53,4 +54,12 @@ fn of_networks_with_batch_normalisation() {
             .batch_norm();
         check(&convolutions.flatten().dense(4, None).batch_norm().softmax().finish());
     }
+}
+
+#[test]
+fn of_networks_with_branches() {
+    // A nonlinearity fused behind a layer is trained only if it is a rectifier.
+    let blocks: Vec<Block> =
+        Block::ALL.into_iter().filter(|block| *block != Block::Fused(Activation::Tanh)).collect();
+    (0..60).for_each(|seed| check(&branches::random(seed, &blocks)));
 }

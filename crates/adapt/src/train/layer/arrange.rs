@@ -1,6 +1,6 @@
 //! What moves values without computing: flattening, borders, and maps of another size.
 
-use super::{Call, Layer, Map, Needs, Site, apart, lane_padding};
+use super::{Call, Layer, Map, Needs, Site, lane_padding};
 use taper_graph::{Pad, Resize2d, ResizeCoordinates, ResizeMethod};
 use taper_kernels::lanes::{self, Pad2d, ResizeGeometry, flatten as to_vector, unflatten};
 
@@ -57,15 +57,12 @@ impl Layer for Flatten {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         to_vector(x, self.0.channels, self.0.pixels(), y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
-        let Some(dx) = call.dx(0) else { return };
-        let dy = call.dy();
-        let [dy, dx] = apart(call.arena, [dy, dx]);
+        let Some([dy, dx]) = call.dy_and_dx() else { return };
         unflatten(dy, self.0.channels, self.0.pixels(), dx);
     }
 }
@@ -76,15 +73,12 @@ impl Layer for Border {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         self.0.forward(x, y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
-        let Some(dx) = call.dx(0) else { return };
-        let dy = call.dy();
-        let [dy, dx] = apart(call.arena, [dy, dx]);
+        let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }
 }
@@ -95,15 +89,12 @@ impl Layer for Resize {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         self.0.forward(x, y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
-        let Some(dx) = call.dx(0) else { return };
-        let dy = call.dy();
-        let [dy, dx] = apart(call.arena, [dy, dx]);
+        let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn elementwise(site: &Site<'_>, elementwise: &Elementwise) -> Result<
         Binary::Multiply => BinaryFunction::Multiply,
         Binary::Maximum => BinaryFunction::Maximum,
     };
-    let [a, b] = [0, 1].map(|input| site.map(input));
+    let (a, b) = (site.channels_of(0)?, site.channels_of(1)?);
     let shape = |Map { height, width, channels }: Map| [channels, height, width];
     Ok(Box::new(Pair {
         kernel: lanes::Binary::new(function, site.images, shape(a), shape(b), site.isa),
@@ -63,7 +63,7 @@ pub(super) fn concat(site: &Site<'_>, concat: &Concat) -> Result<Box<dyn Layer>>
     let mut offsets = Vec::new();
     let mut offset = 0;
     for input in 0..site.step.inputs.len() {
-        let Map { height, width, channels } = site.map(input);
+        let Map { height, width, channels } = site.channels_of(input)?;
         offsets.push(offset);
         offset += match axis {
             Axis::Channels => channels,

@@ -40,8 +40,7 @@ pub(super) trait Layer: Send + Sync {
     fn needs(&self) -> Needs;
 
     /// Whether its backward pass leaves the gradient of `input` in the place of the gradient of its output.
-    fn passes(&self, input: usize) -> bool {
-        let _ = input;
+    fn passes(&self, _input: usize) -> bool {
         false
     }
 
@@ -91,6 +90,17 @@ impl Call<'_> {
     /// Where the gradient of the output stands.
     fn dy(&self) -> Range<usize> {
         self.places.dy.clone().unwrap_or(0..0)
+    }
+
+    /// The only input and the output.
+    fn x_and_y(&mut self) -> [&mut [Lanes]; 2] {
+        apart(self.arena, [self.places.x[0].clone(), self.places.y.clone()])
+    }
+
+    /// The gradients of the output and of the only input; `None` if nobody needs that of the input.
+    fn dy_and_dx(&mut self) -> Option<[&mut [Lanes]; 2]> {
+        let (dy, dx) = (self.dy(), self.dx(0)?);
+        Some(apart(self.arena, [dy, dx]))
     }
 
     /// Where the layer is to write the gradient of an input; `None` if it need not.
@@ -175,6 +185,18 @@ impl Site<'_> {
     /// The parameter that the node reads as input `position`, if it has one.
     fn optional_parameter(&self, position: usize) -> Result<Option<ParameterId>> {
         if position < self.node.inputs.len() { self.parameter(position).map(Some) } else { Ok(None) }
+    }
+
+    /// The sizes of an input that is an image or a vector.
+    ///
+    /// # Errors
+    /// If it has another rank: what stands in its channels is not known here.
+    fn channels_of(&self, input: usize) -> Result<Map> {
+        let shape = self.program.shape(self.graph, self.step.inputs[input]);
+        match shape.rank() {
+            2 | 4 => Ok(Map::of(shape)),
+            _ => Err(self.unsupported(&format!("expected an image or a vector, found {shape}"))),
+        }
     }
 
     /// The sizes of an input of the step.

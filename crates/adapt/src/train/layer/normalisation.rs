@@ -20,7 +20,7 @@ struct Normalisation {
 /// # Errors
 /// If its parameters are no constants.
 pub(super) fn batch_norm(site: &Site<'_>, norm: &BatchNorm) -> Result<Box<dyn Layer>> {
-    let map = site.map(0);
+    let map = site.channels_of(0)?;
     Ok(Box::new(Normalisation {
         kernel: lanes::BatchNorm {
             batch: site.images,

@@ -1,6 +1,6 @@
 //! What is computed value by value: nonlinearities, dropout, fake quantization.
 
-use super::{Call, Layer, Mode, Needs, Site, apart, rectifier};
+use super::{Call, Layer, Mode, Needs, Site, apart};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Activation, Dropout, FakeQuantize};
@@ -35,18 +35,16 @@ struct Quantized {
 /// A layer for a nonlinearity.
 pub(super) fn activation(site: &Site<'_>, function: Activation) -> Box<dyn Layer> {
     let isa = site.isa;
-    if let Some(function) = rectifier(function) {
-        return Box::new(Rectifier { function, isa });
+    let rectifier = |function| Box::new(Rectifier { function, isa }) as Box<dyn Layer>;
+    let smooth = |function| Box::new(Smooth { function, isa }) as Box<dyn Layer>;
+    match function {
+        Activation::Relu => rectifier(lanes::Activation::Relu),
+        Activation::Relu6 => rectifier(lanes::Activation::Relu6),
+        Activation::LeakyRelu { slope } => smooth(Nonlinearity::LeakyRelu { slope }),
+        Activation::Sigmoid => smooth(Nonlinearity::Sigmoid),
+        Activation::Tanh => smooth(Nonlinearity::Tanh),
+        Activation::HardSwish => smooth(Nonlinearity::HardSwish),
     }
-    let function = match function {
-        Activation::LeakyRelu { slope } => Nonlinearity::LeakyRelu { slope },
-        // Leaky with a slope of 0 is the rectifier that `rectifier` has answered already.
-        Activation::Relu | Activation::Relu6 => Nonlinearity::LeakyRelu { slope: 0.0 },
-        Activation::Sigmoid => Nonlinearity::Sigmoid,
-        Activation::Tanh => Nonlinearity::Tanh,
-        Activation::HardSwish => Nonlinearity::HardSwish,
-    };
-    Box::new(Smooth { function, isa })
 }
 
 /// A layer for a rectifier with learned slopes.
@@ -54,7 +52,7 @@ pub(super) fn activation(site: &Site<'_>, function: Activation) -> Box<dyn Layer
 /// # Errors
 /// If the slopes are no constant.
 pub(super) fn prelu(site: &Site<'_>) -> Result<Box<dyn Layer>> {
-    let map = site.map(0);
+    let map = site.channels_of(0)?;
     let kernel =
         lanes::Prelu { batch: site.images, channels: map.channels, pixels: map.pixels(), isa: site.isa };
     Ok(Box::new(Prelu { kernel, slopes: site.parameter(1)?, learns: site.step.learns }))
@@ -94,8 +92,7 @@ impl Layer for Rectifier {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         activation_forward(self.isa, self.function, x, y);
     }
 
@@ -117,8 +114,7 @@ impl Layer for Smooth {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         self.function.forward(self.isa, x, y);
     }
 
@@ -143,9 +139,9 @@ impl Layer for Prelu {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
-        self.kernel.forward(x, call.parameters.value(self.slopes), y);
+        let slopes = call.parameters.value(self.slopes);
+        let [x, y] = call.x_and_y();
+        self.kernel.forward(x, slopes, y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
@@ -167,10 +163,10 @@ impl Layer for Drop {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
-        match call.mode {
-            Mode::Train => self.0.forward(call.step, call.first_image, x, y),
+        let (mode, step, first_image) = (call.mode, call.step, call.first_image);
+        let [x, y] = call.x_and_y();
+        match mode {
+            Mode::Train => self.0.forward(step, first_image, x, y),
             Mode::Evaluate => y.copy_from_slice(x),
         }
     }
@@ -199,8 +195,7 @@ impl Layer for Quantized {
 
     fn forward(&self, call: &mut Call<'_>) {
         let kernel = self.kernel(call);
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         kernel.forward(x, y);
     }
 

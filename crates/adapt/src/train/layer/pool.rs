@@ -38,8 +38,7 @@ impl Layer for Max {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         self.0.forward(x, y);
     }
 
@@ -57,15 +56,12 @@ impl Layer for Average {
     }
 
     fn forward(&self, call: &mut Call<'_>) {
-        let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
+        let [x, y] = call.x_and_y();
         self.0.forward(x, y);
     }
 
     fn backward(&self, call: &mut Call<'_>) {
-        let Some(dx) = call.dx(0) else { return };
-        let dy = call.dy();
-        let [dy, dx] = apart(call.arena, [dy, dx]);
+        let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }
 }

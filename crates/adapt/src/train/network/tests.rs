@@ -41,8 +41,8 @@ impl Subject {
         self.network.learn(&self.images, &self.labels).expect("the batch fits").loss
     }
 
-    /// What is wrong with the claim that the slope of the loss along `direction`, over the values of the parameter at `position`, is
-    /// `expected`, give or take `tolerance`.
+    /// What is wrong with the claim that the slope of the loss along `direction`, over the values of the parameter at
+    /// `position`, is `expected`, give or take `tolerance`.
     fn fault(&mut self, position: usize, direction: &[f32], expected: f64, tolerance: f64) -> Option<String> {
         let start = self.network.parameters.iter().nth(position).expect("in range").value.clone();
         let mut found = Vec::new();
@@ -62,7 +62,9 @@ impl Subject {
         let right = found.iter().any(|found| (found - expected).abs() <= tolerance + NOISE);
         let (name, batch) = (&parameter.name, self.labels.len());
         (!right).then(|| {
-            format!("`{name}` in a batch of {batch}: expected a slope of {expected}, found {found:?} at steps {STEPS:?}")
+            format!(
+                "`{name}` in a batch of {batch}: expected a slope of {expected}, found {found:?} at steps {STEPS:?}"
+            )
         })
     }
 }
@@ -273,14 +275,14 @@ fn chunks_add_up_to_the_batch() {
     for batch in BATCHES {
         let mut at_once = Subject::new(&graph, batch);
         let mut whole = Subject::new(&graph, batch);
-        whole.network.at_once.clear();
+        whole.network.narrow = false;
         let losses = [at_once.loss(), whole.loss()];
         assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
-        let budget = whole.network.step_bytes(1).expect("one image fits");
+        let budget = whole.network.prepare(1, Mode::Train).expect("it can be planned").bytes();
         let settings = NetworkSettings { memory_budget: Some(budget), ..NetworkSettings::default() };
         let mut in_turns = Subject::new(&graph, batch);
         in_turns.network = Network::with_settings(graph.clone(), &settings).expect("as before");
-        in_turns.network.at_once.clear();
+        in_turns.network.narrow = false;
         in_turns.loss();
         for other in [&at_once.network.gradients, &in_turns.network.gradients] {
             for (found, expected) in other.iter().zip(&whole.network.gradients) {
@@ -321,4 +323,13 @@ fn a_budget_that_holds_no_block_is_refused() {
     let mut network = Network::with_settings(graph.finish(), &settings).expect("it can be trained");
     let error = network.learn(&[0.0; 40 * 128], &[0; 40]).expect_err("it needs more").to_string();
     assert!(error.starts_with("`chain` exceeds its memory budget: 16 images take "), "{error}");
+}
+
+#[test]
+fn the_budget_of_a_narrow_network_is_that_of_a_block() {
+    let graph = Chain::new(5, &[8, 8, 2]).conv_relu(4).flatten().dense(3, None).finish();
+    let settings = NetworkSettings { memory_budget: Some(1000), ..NetworkSettings::default() };
+    let mut network = Network::with_settings(graph, &settings).expect("it can be trained");
+    let error = network.learn(&[0.0; 40 * 128], &[0; 40]).expect_err("it needs more").to_string();
+    assert!(error.contains("16 images take"), "{error}");
 }
