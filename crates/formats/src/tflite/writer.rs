@@ -20,8 +20,8 @@ const TABLE_BYTES: usize = 160;
 /// Writes `graph` as TFLite: the bytes depend on the graph alone.
 ///
 /// An open batch becomes a batch of 1 with −1 in the shape signature, operators get the lowest version that expresses
-/// them, padding that is neither SAME nor VALID becomes a PAD, dropout is left out, tensor data lies at multiples of 16 bytes. Nodes are
-/// known by the tensors they write, as TFLite does not name operators.
+/// them, padding that is neither SAME nor VALID becomes a PAD, dropout is left out, tensor data lies at multiples of 16
+/// bytes. Nodes are known by the tensors they write, as TFLite does not name operators.
 ///
 /// # Errors
 /// If the graph is inconsistent, or TFLite has no such operator, type or size; the error names the node or tensor.
