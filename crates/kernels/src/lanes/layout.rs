@@ -33,30 +33,17 @@ pub fn pack(nhwc: &[f32], batch: usize, pixels: usize, channels: usize, packed: 
             row[..length].copy_from_slice(&nhwc[from..from + length]);
         }
         let (mut pixel, mut channel) = (start / channels, start % channels);
-        for vector in &transposed(&tile)[..length] {
+        let vectors = (0..length).map(|n| Lanes(std::array::from_fn(|lane| tile[lane][n])));
+        for vector in vectors {
             // SAFETY: each value of a block belongs to one tile, and has a place of its own.
             let to = unsafe { packed.slice(block * image + channel * pixels + pixel, 1) };
-            to[0] = *vector;
+            to[0] = vector;
             channel += 1;
             if channel == channels {
                 (pixel, channel) = (pixel + 1, 0);
             }
         }
     });
-}
-
-/// The tile's columns, taken in squares of 4 × 4, which compilers turn into shuffles.
-fn transposed(tile: &[[f32; TILE]; LANES]) -> [Lanes; TILE] {
-    let mut columns = [Lanes::ZERO; TILE];
-    for (quad, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        for (group, rows) in tile.as_chunks::<4>().0.iter().enumerate() {
-            let [a, b, c, d] = rows.each_ref().map(|row| row.as_chunks::<4>().0[quad]);
-            for (n, column) in columns.iter_mut().enumerate() {
-                column.0.as_chunks_mut::<4>().0[group] = [a[n], b[n], c[n], d[n]];
-            }
-        }
-    }
-    columns
 }
 
 /// Unpacks lane layout `[blocks][channels][pixels]` into NHWC `[batch][pixels][channels]`.

@@ -106,10 +106,15 @@ proptest! {
     }
 
     #[test]
-    fn packing_and_unpacking_gives_the_same(batch in 1usize..40, pixels in 1usize..9, channels in 1usize..5) {
+    fn packing_and_unpacking_gives_the_same(batch in 1usize..40, pixels in 1usize..90, channels in 1usize..5) {
         let x = Noise::new(1).reals(batch * pixels * channels);
         let lanes = packed(&x, batch, pixels, channels);
         prop_assert!(padding_lanes(&lanes, batch).all(|value| value == 0.0));
+        for (at, value) in x.iter().enumerate() {
+            let (image, pixel, channel) = (at / (pixels * channels), at / channels % pixels, at % channels);
+            let place = (image / LANES * channels + channel) * pixels + pixel;
+            prop_assert_eq!(lanes[place].0[image % LANES], *value);
+        }
         prop_assert_eq!(unpacked(&lanes, batch, pixels, channels), x);
     }
 
@@ -228,6 +233,9 @@ fn pooling_of_networks_equals_plain_loops() {
     assert_eq!([odd.out_height(), odd.out_width()], [4, 4]);
     check_pooling(&odd, 1);
     check_pooling(&PoolGeometry::global(9, 2, 5, 3), 2);
+    let padding = Padding { top: 1, left: 1, bottom: 1, right: 1 };
+    let overlapping = PoolGeometry { in_height: 16, in_width: 16, window: [3, 3], padding, ..odd };
+    check_pooling(&overlapping, 3);
 }
 
 #[test]

@@ -219,6 +219,7 @@ impl BatchNorm {
         let (_, scalars) = workspace.buffers(0, 2 * (self.channels + pieces.count()));
         let (sums, partials) = scalars.split_at_mut(2 * self.channels);
         let (sums, _) = sums.as_chunks_mut::<2>();
+        sums.fill([0.0; 2]);
         let dy = DisjointMut::new(dy);
         let dx = dx.map(DisjointMut::new);
         let slope = match (self.activation, y_with_residual) {
