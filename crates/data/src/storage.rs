@@ -109,7 +109,7 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let whole = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
     match whole {
-        Ok(_) if bytes.len() as u64 > MAX_FILE => {
+        Ok(count) if u64::try_from(count).is_ok_and(|count| count > MAX_FILE) => {
             Err(DataError::Image { path: path.to_owned(), error: ImageError::Bytes { most: MAX_FILE } })
         }
         Ok(_) => Ok(bytes),
