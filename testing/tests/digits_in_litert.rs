@@ -13,7 +13,7 @@ const LEAST_ACCURACY: f64 = 0.975;
 /// Embedded test digits, which no choice of the golden network was made on.
 fn digits() -> Dataset {
     let config = DataConfig { test_limit: Some(DIGITS), ..DataConfig::default() };
-    Dataset::for_evaluation(&config).expect("the embedded digits load")
+    Dataset::for_evaluation(&config, None).expect("the embedded digits load")
 }
 
 /// Share of the images whose greatest output is at their label.

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::prune::CutError;
+use taper_data::DataError;
 use taper_graph::GraphError;
 use taper_run::RunError;
 use thiserror::Error;
@@ -18,6 +19,9 @@ pub enum AdaptError {
     /// The network cannot be run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A setting is senseless.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -91,57 +91,104 @@ impl Affine {
     /// Fills `inputs` with the transformed and preprocessed image, by bilinear interpolation between bytes.
     ///
     /// `image` and `inputs` are `[H][W][C]`; a position beyond the edge counts as a byte 0.
-    pub(crate) fn resample(&self, image: &[u8], preprocess: &Preprocess, inputs: &mut [f32]) {
+    pub(crate) fn resample(
+        &self,
+        image: &[u8],
+        preprocess: &Preprocess,
+        frame: &mut Frame,
+        inputs: &mut [f32],
+    ) {
         let ImageShape { width, channels, .. } = self.shape;
-        let framed = Framed::new(image, self.shape);
+        frame.enclose(image, self.shape);
         for (row, line) in inputs.chunks_exact_mut(width * channels).enumerate() {
-            for (column, pixel) in line.chunks_exact_mut(channels).enumerate() {
-                let (column, row) = (column as f32, row as f32);
-                let x = self.x[0] * column + self.x[1] * row + self.x[2];
-                let y = self.y[0] * column + self.y[1] * row + self.y[2];
-                framed.interpolate(x, y, pixel);
+            for (run, pixels) in line.chunks_mut(RUN * channels).enumerate() {
+                frame.interpolate(&self.positions(run * RUN, row), pixels);
             }
         }
         for input in inputs {
             *input = preprocess.apply(*input);
         }
     }
+
+    /// Where the pixels from `column` on in `row` come from.
+    fn positions(&self, column: usize, row: usize) -> Positions {
+        let ImageShape { height, width, .. } = self.shape;
+        let mut positions = Positions::default();
+        for i in 0..RUN {
+            let (column, row) = ((column + i) as f32, row as f32);
+            let x = self.x[0] * column + self.x[1] * row + self.x[2];
+            let y = self.y[0] * column + self.y[1] * row + self.y[2];
+            let (x, y) = (x.clamp(-1.0, width as f32) + 1.0, y.clamp(-1.0, height as f32) + 1.0);
+            // Neither is negative, so that cutting the fraction off rounds down.
+            (positions.left[i], positions.top[i]) = (x as i32, y as i32);
+            positions.right_share[i] = x - positions.left[i] as f32;
+            positions.bottom_share[i] = y - positions.top[i] as f32;
+        }
+        positions
+    }
+}
+
+/// Pixels that are computed side by side, so that the compiler puts them into vectors.
+const RUN: usize = 16;
+
+/// Where [`RUN`] pixels come from: the upper left of four neighbours in a [`Frame`], and the shares of the others.
+#[derive(Default)]
+struct Positions {
+    left: [i32; RUN],
+    top: [i32; RUN],
+    right_share: [f32; RUN],
+    bottom_share: [f32; RUN],
 }
 
 /// An image in a black frame, one pixel wide on the left and above, two on the right and below: every position, once
-/// it is clamped to the frame, has four neighbours.
-struct Framed {
-    shape: ImageShape,
+/// it is clamped to the frame, has four neighbours. One frame serves one image after another.
+#[derive(Default)]
+pub(crate) struct Frame {
+    /// Values per pixel.
+    channels: usize,
     /// Elements from one row to the next.
     stride: usize,
     values: Vec<f32>,
 }
 
-impl Framed {
-    fn new(image: &[u8], shape: ImageShape) -> Self {
+impl Frame {
+    fn enclose(&mut self, image: &[u8], shape: ImageShape) {
         let ImageShape { height, width, channels } = shape;
-        let stride = (width + 3) * channels;
-        let mut values = vec![0.0; (height + 3) * stride];
-        let lines = values.chunks_exact_mut(stride).skip(1);
+        self.channels = channels;
+        self.stride = (width + 3) * channels;
+        self.values.clear();
+        self.values.resize((height + 3) * self.stride, 0.0);
+        let lines = self.values.chunks_exact_mut(self.stride).skip(1);
         for (line, bytes) in lines.zip(image.chunks_exact(width * channels)) {
             for (value, &byte) in line[channels..].iter_mut().zip(bytes) {
                 *value = f32::from(byte);
             }
         }
-        Self { shape, stride, values }
     }
 
-    fn interpolate(&self, x: f32, y: f32, pixel: &mut [f32]) {
-        let ImageShape { height, width, channels } = self.shape;
-        let (x, y) = (x.clamp(-1.0, width as f32) + 1.0, y.clamp(-1.0, height as f32) + 1.0);
-        // Neither is negative, so that cutting the fraction off rounds down.
-        let (left, top) = (x as usize, y as usize);
-        let (right_share, bottom_share) = (x - left as f32, y - top as f32);
-        let upper = &self.values[top * self.stride + left * channels..][..2 * channels];
-        let lower = &self.values[(top + 1) * self.stride + left * channels..][..2 * channels];
-        for (channel, value) in pixel.iter_mut().enumerate() {
-            let between = |line: &[f32]| mix(line[channel], line[channel + channels], right_share);
-            *value = mix(between(upper), between(lower), bottom_share);
+    /// Fills up to [`RUN`] `pixels` with what lies at `positions`.
+    fn interpolate(&self, positions: &Positions, pixels: &mut [f32]) {
+        for channel in 0..self.channels {
+            // Upper left, upper right, lower left, lower right.
+            let mut neighbours = [[0.0; RUN]; 4];
+            for (i, (&left, &top)) in positions.left.iter().zip(&positions.top).enumerate() {
+                let (left, top) = (left as usize, top as usize);
+                let upper = &self.values[top * self.stride + left * self.channels + channel..];
+                neighbours[0][i] = upper[0];
+                neighbours[1][i] = upper[self.channels];
+                neighbours[2][i] = upper[self.stride];
+                neighbours[3][i] = upper[self.stride + self.channels];
+            }
+            let mut values = [0.0; RUN];
+            for (i, value) in values.iter_mut().enumerate() {
+                let share = positions.right_share[i];
+                let upper = mix(neighbours[0][i], neighbours[1][i], share);
+                let lower = mix(neighbours[2][i], neighbours[3][i], share);
+                *value = mix(upper, lower, positions.bottom_share[i]);
+            }
+            for (pixel, value) in pixels.chunks_exact_mut(self.channels).zip(values) {
+                pixel[channel] = value;
+            }
         }
     }
 }
@@ -161,7 +208,7 @@ mod tests {
 
     fn transform(shape: ImageShape, motion: Motion, image: &[u8]) -> Vec<f32> {
         let mut inputs = vec![f32::NAN; image.len()];
-        Affine::new(shape, motion).resample(image, &BYTES, &mut inputs);
+        Affine::new(shape, motion).resample(image, &BYTES, &mut Frame::default(), &mut inputs);
         inputs
     }
 
@@ -179,7 +226,7 @@ mod tests {
             let (mut plain, mut augmented) = (vec![0.0; image.len()], vec![f32::NAN; image.len()]);
             preprocess.fill(&image, &mut plain);
             let still = AugmentConfig::NONE.draw(shape, seed, epoch, 3);
-            still.resample(&image, &preprocess, &mut augmented);
+            still.resample(&image, &preprocess, &mut Frame::default(), &mut augmented);
             prop_assert_eq!(plain, augmented);
         }
 
@@ -191,7 +238,8 @@ mod tests {
         ) {
             let config = AugmentConfig { shift, rotation, scale };
             let mut inputs = vec![f32::NAN; image.len()];
-            config.draw(shape, seed, 0, 0).resample(&image, &BYTES, &mut inputs);
+            let affine = config.draw(shape, seed, 0, 0);
+            affine.resample(&image, &BYTES, &mut Frame::default(), &mut inputs);
             let most = f32::from(image.iter().copied().max().unwrap_or(0)) * 1.000_001;
             prop_assert!(inputs.iter().all(|value| (0.0..=most).contains(value)));
         }

@@ -1,22 +1,22 @@
 //! Mini-batches of preprocessed images, in order or shuffled.
 
-use rayon::prelude::*;
-
-use crate::augment::AugmentConfig;
+use crate::augment::{AugmentConfig, Frame};
 use crate::dataset::Dataset;
+use crate::error::DataError;
 use crate::preprocess::Preprocess;
 use crate::rng::{Rng, Use};
 
 /// Visits samples of a dataset once each and fills a caller's buffers with them.
 ///
-/// The images are filled in parallel; what they hold does not depend on the number of threads or the size of
-/// a batch.
+/// What the images hold does not depend on the size of a batch. [`Batches::prefetch`] fills them in the background.
 pub struct Batches<'a> {
     dataset: &'a Dataset,
     preprocess: Preprocess,
     augmentation: Option<Augmentation>,
     samples: Vec<usize>,
     visited: usize,
+    /// Where an image is put to be augmented.
+    frame: Frame,
 }
 
 struct Augmentation {
@@ -33,7 +33,7 @@ impl<'a> Batches<'a> {
 
     /// The given samples in the given order, unchanged but for preprocessing.
     pub fn of(dataset: &'a Dataset, preprocess: Preprocess, samples: Vec<usize>) -> Self {
-        Self { dataset, preprocess, augmentation: None, samples, visited: 0 }
+        Self { dataset, preprocess, augmentation: None, samples, visited: 0, frame: Frame::default() }
     }
 
     /// One epoch of training: every sample once, in an order and with changes that `seed` and `epoch` alone
@@ -47,7 +47,8 @@ impl<'a> Batches<'a> {
     ) -> Self {
         let mut batches = Self::in_order(dataset, preprocess);
         Rng::for_use(seed, Use::Shuffle, [epoch, 0]).shuffle(&mut batches.samples);
-        batches.augmentation = Some(Augmentation { config: augment, seed, epoch });
+        batches.augmentation =
+            (augment != AugmentConfig::NONE).then_some(Augmentation { config: augment, seed, epoch });
         batches
     }
 
@@ -56,42 +57,42 @@ impl<'a> Batches<'a> {
         self.samples.len() - self.visited
     }
 
+    /// Elements of one image.
+    pub(crate) fn image_size(&self) -> usize {
+        self.dataset.shape().elements()
+    }
+
     /// Fills the buffers with the next samples and returns their number; `None` when all have been visited.
     ///
     /// The batch is as large as `labels`, the last one perhaps smaller: then the rest of both buffers stays
     /// as it is. `images` is `[N][H][W][C]`.
     ///
+    /// # Errors
+    /// If an image file cannot be read. Its batch is not visited, and the buffers hold anything.
+    ///
     /// # Panics
     /// If `labels` is empty or `images` does not hold one image per label.
-    pub fn fill(&mut self, images: &mut [f32], labels: &mut [u32]) -> Option<usize> {
-        let size = self.dataset.shape().elements();
+    pub fn fill(&mut self, images: &mut [f32], labels: &mut [u32]) -> Result<Option<usize>, DataError> {
+        let (shape, size) = (self.dataset.shape(), self.image_size());
         assert!(!labels.is_empty(), "a batch holds at least one sample");
-        assert_eq!(images.len(), labels.len() * size, "one image of {} per label", self.dataset.shape());
+        assert_eq!(images.len(), labels.len() * size, "one image of {shape} per label");
         let count = self.remaining().min(labels.len());
         if count == 0 {
-            return None;
+            return Ok(None);
         }
         let samples = &self.samples[self.visited..self.visited + count];
-        for (label, &sample) in labels.iter_mut().zip(samples) {
+        for ((inputs, label), &sample) in images.chunks_exact_mut(size).zip(labels).zip(samples) {
             *label = self.dataset.labels()[sample];
+            let image = self.dataset.image(sample)?;
+            match &self.augmentation {
+                None => self.preprocess.fill(&image, inputs),
+                Some(Augmentation { config, seed, epoch }) => config
+                    .draw(shape, *seed, *epoch, sample)
+                    .resample(&image, &self.preprocess, &mut self.frame, inputs),
+            }
         }
-        images
-            .par_chunks_exact_mut(size)
-            .zip(samples)
-            .with_min_len(16)
-            .for_each(|(inputs, &sample)| self.fill_image(sample, inputs));
         self.visited += count;
-        Some(count)
-    }
-
-    fn fill_image(&self, sample: usize, inputs: &mut [f32]) {
-        let image = self.dataset.image(sample);
-        match &self.augmentation {
-            None => self.preprocess.fill(image, inputs),
-            Some(Augmentation { config, seed, epoch }) => config
-                .draw(self.dataset.shape(), *seed, *epoch, sample)
-                .resample(image, &self.preprocess, inputs),
-        }
+        Ok(Some(count))
     }
 }
 
@@ -114,7 +115,7 @@ mod tests {
     fn visit(mut batches: Batches<'_>, batch: usize) -> Vec<(u32, Vec<f32>)> {
         let (mut images, mut labels) = (vec![0.0; batch * SHAPE.elements()], vec![0; batch]);
         let mut visited = Vec::new();
-        while let Some(count) = batches.fill(&mut images, &mut labels) {
+        while let Some(count) = batches.fill(&mut images, &mut labels).unwrap() {
             let images = images.chunks_exact(SHAPE.elements()).map(<[f32]>::to_vec);
             visited.extend(labels.iter().copied().zip(images).take(count));
         }
@@ -122,15 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn threads_and_batch_size_change_nothing() {
+    fn batch_size_changes_nothing() {
         let dataset = dataset();
         let epoch = |batch| visit(Batches::shuffled(&dataset, Preprocess::default(), AUGMENT, 1, 2), batch);
         let expected = epoch(100);
-        for threads in 1..=3 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            for batch in [1, 32, 64, 100, 1000] {
-                assert!(pool.install(|| epoch(batch)) == expected, "{threads} threads, batch {batch}");
-            }
+        for batch in [1, 32, 64, 1000] {
+            assert!(epoch(batch) == expected, "batch {batch}");
         }
     }
 

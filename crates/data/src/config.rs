@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentConfig;
+use crate::dataset::ImageShape;
 use crate::error::DataError;
 use crate::preprocess::Preprocess;
 use crate::source::EMBEDDED;
@@ -18,11 +19,15 @@ pub struct DataConfig {
     /// `mnist` for the 10,000 digits inside Taper, or the path of IDX files, plain or gzipped: a directory
     /// that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
     /// `t10k-labels-idx1-ubyte`; a directory that holds one pair of images and labels; or a file of images
-    /// `X-images-idx3-ubyte`, whose labels are in `X-labels-idx1-ubyte` beside it.
+    /// `X-images-idx3-ubyte`, whose labels are in `X-labels-idx1-ubyte` beside it. Or the path of a directory
+    /// that holds one folder of PNG, JPEG, BMP or WebP files for each class, or two such directories named
+    /// `train` and `test`.
     pub source: String,
     /// Names of the classes in the order of their labels. If empty, as many classes as the training labels
-    /// use, named `0`, `1`, and so on.
+    /// use, named `0`, `1`, and so on, or the names of the folders in ascending order.
     pub classes: Vec<String>,
+    /// The shape that image files are brought to.
+    pub image: ImageConfig,
     /// Share of the samples that is set aside for validation: of the training images if the source has a test
     /// set of its own, otherwise of all. Greater than 0.
     #[schemars(range(min = 0.0, max = 0.9))]
@@ -50,11 +55,79 @@ pub struct DataConfig {
     pub augment: AugmentConfig,
 }
 
+/// The shape that image files are brought to: stretched or shrunk to a size, in grey or in colour. What is absent is as
+/// the network asks if it comes from a file, else as the first image has it. IDX files keep their shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageConfig {
+    /// Rows.
+    #[schemars(range(min = 1, max = 4096))]
+    pub height: Option<usize>,
+    /// Columns.
+    #[schemars(range(min = 1, max = 4096))]
+    pub width: Option<usize>,
+    /// 1: grey. 3: red, green and blue.
+    #[schemars(range(min = 1, max = 3))]
+    pub channels: Option<usize>,
+}
+
+impl ImageConfig {
+    /// The shape for a network that takes `input`, where the first image has the shape `first`.
+    pub(crate) fn shape(
+        &self,
+        input: Option<ImageShape>,
+        first: ImageShape,
+    ) -> Result<ImageShape, DataError> {
+        let ImageShape { height, width, channels } = input.unwrap_or(first);
+        let shape = Self {
+            height: self.height.or(Some(height)),
+            width: self.width.or(Some(width)),
+            channels: self.channels.or(Some(channels)),
+        };
+        shape.validate()?;
+        Ok(shape.or(first))
+    }
+
+    /// An error if images that cannot be changed are to have another shape.
+    pub(crate) fn check_fixed(&self, found: ImageShape) -> Result<(), DataError> {
+        if self.or(found) == found {
+            return Ok(());
+        }
+        let shape = self.or(found);
+        Err(out_of_range(
+            "data.image",
+            "the shape of the images in an IDX file, which is kept",
+            format!("{shape} for images of {found}"),
+        ))
+    }
+
+    fn or(&self, shape: ImageShape) -> ImageShape {
+        ImageShape {
+            height: self.height.unwrap_or(shape.height),
+            width: self.width.unwrap_or(shape.width),
+            channels: self.channels.unwrap_or(shape.channels),
+        }
+    }
+
+    fn validate(&self) -> Result<(), DataError> {
+        for (key, side) in [("data.image.height", self.height), ("data.image.width", self.width)] {
+            if let Some(side) = side.filter(|side| !(1..=4096).contains(side)) {
+                return Err(out_of_range(key, "1 to 4096", side.to_string()));
+            }
+        }
+        match self.channels {
+            None | Some(1 | 3) => Ok(()),
+            Some(channels) => Err(out_of_range("data.image.channels", "1 or 3", channels.to_string())),
+        }
+    }
+}
+
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: EMBEDDED.to_owned(),
             classes: Vec::new(),
+            image: ImageConfig::default(),
             validation: 0.1,
             test: 0.2,
             seed: 0,
@@ -96,6 +169,7 @@ impl DataConfig {
                 return Err(out_of_range(key, "at least 1", "0"));
             }
         }
+        self.image.validate()?;
         self.preprocess.validate()?;
         self.augment.validate()
     }
@@ -149,6 +223,9 @@ mod tests {
         }
         check(|c| c.validation = 0.0, "data.validation");
         check(|c| c.test = 0.0, "data.test");
+        check(|c| c.image.height = Some(0), "data.image.height");
+        check(|c| c.image.width = Some(5000), "data.image.width");
+        check(|c| c.image.channels = Some(2), "data.image.channels");
         check(|c| c.preprocess.scale = 0.0, "data.preprocess.scale");
     }
 

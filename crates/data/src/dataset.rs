@@ -1,10 +1,15 @@
-//! Labelled images in memory.
+//! Labelled images.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use crate::error::DataError;
+use crate::note::DataNote;
 use crate::split;
+use crate::storage::Images;
 
 /// The shape of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +35,15 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Labelled images of one shape.
+/// Labelled images of one shape, in memory or in files.
+///
+/// A file is decoded when its image is asked for, and brought to the shape. Where all the decoded images together take no
+/// more than 256 MiB, each is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     shape: ImageShape,
     classes: Vec<String>,
-    /// `[N][H][W][C]`.
-    images: Vec<u8>,
+    images: Images,
     /// One per image, each below `classes.len()`.
     labels: Vec<u32>,
 }
@@ -50,7 +57,17 @@ impl Dataset {
     pub fn new(shape: ImageShape, classes: Vec<String>, images: Vec<u8>, labels: Vec<u32>) -> Self {
         assert_eq!(images.len(), labels.len() * shape.elements(), "one image of {shape} per label");
         assert!(labels.iter().all(|&label| (label as usize) < classes.len()), "every label names a class");
-        Self { shape, classes, images, labels }
+        Self { shape, classes, images: Images::Memory(images), labels }
+    }
+
+    /// A dataset of image files, which are brought to `shape`, with one label per file.
+    pub(crate) fn of_files(
+        shape: ImageShape,
+        classes: Vec<String>,
+        paths: Vec<PathBuf>,
+        labels: Vec<u32>,
+    ) -> Self {
+        Self { shape, classes, images: Images::of_files(paths, shape), labels }
     }
 
     /// The number of samples.
@@ -75,11 +92,13 @@ impl Dataset {
 
     /// The bytes of one image, `[H][W][C]`.
     ///
+    /// # Errors
+    /// If its file cannot be read; never for an image in memory.
+    ///
     /// # Panics
     /// If `sample` is not below [`Self::len`].
-    pub fn image(&self, sample: usize) -> &[u8] {
-        let size = self.shape.elements();
-        &self.images[sample * size..(sample + 1) * size]
+    pub fn image(&self, sample: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        self.images.image(sample, self.shape)
     }
 
     /// All labels, in the order of the images.
@@ -96,15 +115,24 @@ impl Dataset {
         counts
     }
 
+    /// A note for each class without a sample.
+    pub fn empty_classes(&self) -> Vec<DataNote> {
+        let counts = self.class_counts();
+        let empty = self.classes.iter().zip(counts).filter(|&(_, count)| count == 0);
+        empty.map(|(class, _)| DataNote::EmptyClass { class: class.clone() }).collect()
+    }
+
+    /// A note if a batch of the given size is larger than the set.
+    pub fn large_batch(&self, batch: usize) -> Option<DataNote> {
+        (batch > self.len()).then_some(DataNote::LargeBatch { batch, samples: self.len() })
+    }
+
     /// A copy of the given samples, in the given order.
     ///
     /// # Panics
     /// If an index is not below [`Self::len`].
     pub fn select(&self, samples: &[usize]) -> Self {
-        let mut images = Vec::with_capacity(samples.len() * self.shape.elements());
-        for &sample in samples {
-            images.extend_from_slice(self.image(sample));
-        }
+        let images = self.images.select(samples, self.shape);
         let labels = samples.iter().map(|&sample| self.labels[sample]).collect();
         Self { shape: self.shape, classes: self.classes.clone(), images, labels }
     }
@@ -117,8 +145,11 @@ impl Dataset {
         split::representative(&self.labels, count, seed)
     }
 
-    /// SHA-256 of shape, class count, labels and images, in hexadecimal.
-    pub fn sha256(&self) -> String {
+    /// SHA-256 of shape, class count, labels and images, in hexadecimal. Files count as they are, before they are decoded.
+    ///
+    /// # Errors
+    /// If a file cannot be read; never for images in memory.
+    pub fn sha256(&self) -> Result<String, DataError> {
         let ImageShape { height, width, channels } = self.shape;
         let mut hash = Sha256::new();
         for size in [self.len(), height, width, channels, self.classes.len()] {
@@ -127,11 +158,11 @@ impl Dataset {
         for label in &self.labels {
             hash.update(label.to_le_bytes());
         }
-        hash.update(&self.images);
-        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        self.images.hash(&mut hash)?;
+        Ok(hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
             write!(text, "{byte:02x}").expect("writing to a string cannot fail");
             text
-        })
+        }))
     }
 }
 
@@ -148,9 +179,17 @@ mod tests {
     #[test]
     fn select_keeps_images_with_their_labels() {
         let chosen = dots(&[0, 1, 1]).select(&[2, 0]);
-        assert_eq!((chosen.image(0), chosen.image(1)), ([2, 0].as_slice(), [0, 0].as_slice()));
+        assert_eq!([0, 1].map(|sample| chosen.image(sample).unwrap().into_owned()), [[2, 0], [0, 0]]);
         assert_eq!(chosen.labels(), [1, 0]);
         assert_eq!(chosen.class_counts(), [1, 1]);
+    }
+
+    #[test]
+    fn notes_name_what_is_missing() {
+        assert_eq!(dots(&[0, 1]).empty_classes(), []);
+        assert_eq!(dots(&[0, 0]).empty_classes(), [DataNote::EmptyClass { class: "b".to_owned() }]);
+        assert_eq!(dots(&[0, 1]).large_batch(2), None);
+        assert_eq!(dots(&[0, 1]).large_batch(3), Some(DataNote::LargeBatch { batch: 3, samples: 2 }));
     }
 
     #[test]
@@ -158,13 +197,12 @@ mod tests {
         let base = dots(&[0, 1]);
         let mut turned = base.clone();
         turned.shape = ImageShape { height: 2, width: 1, channels: 1 };
-        let mut painted = base.clone();
-        painted.images[3] = 9;
-        let hashes = [&base, &turned, &painted, &dots(&[0, 0]), &dots(&[0])].map(Dataset::sha256);
+        let painted = Dataset::new(base.shape, base.classes.clone(), vec![0, 0, 1, 9], vec![0, 1]);
+        let hashes = [&base, &turned, &painted, &dots(&[0, 0]), &dots(&[0])].map(|set| set.sha256().unwrap());
         for (i, hash) in hashes.iter().enumerate() {
             assert_eq!(hash.len(), 64);
             assert!(!hashes[..i].contains(hash));
         }
-        assert_eq!(base.sha256(), dots(&[0, 1]).sha256());
+        assert_eq!(hashes[0], dots(&[0, 1]).sha256().unwrap());
     }
 }

@@ -44,6 +44,14 @@ pub enum DataError {
         /// The reason.
         error: IdxError,
     },
+    /// The content of a file is not an image that can be used.
+    #[error("{path}: {error}", path = path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: ImageError,
+    },
     /// There are more or fewer labels than images.
     #[error(
         "{labels_path}: expected {images} labels, one for each image of {images_path}, found {labels}",
@@ -97,6 +105,47 @@ pub enum DataError {
         /// The number of samples to divide.
         samples: usize,
     },
+    /// The operating system gave no thread for loading.
+    #[error("cannot start a thread that loads images: {0}")]
+    Thread(io::Error),
+}
+
+/// What is wrong with an image file.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file starts like none of the formats.
+    #[error("expected a PNG, JPEG, BMP or WebP image, found a file that starts with {found:02x?}")]
+    Format {
+        /// Up to four bytes.
+        found: Vec<u8>,
+    },
+    /// The image has no pixels or too many.
+    #[error("expected 1 to {most} pixels, at most {side} on a side, found {height}×{width}")]
+    Size {
+        /// As in the header.
+        height: u32,
+        /// As in the header.
+        width: u32,
+        /// The most pixels.
+        most: u64,
+        /// The most pixels on a side.
+        side: u32,
+    },
+    /// The file is too large.
+    #[error("expected a file of at most {most} bytes, found more")]
+    Bytes {
+        /// The limit.
+        most: u64,
+    },
+    /// The file is truncated, damaged, or uses what the decoder does not know.
+    #[error("expected an intact image, found: {reason}")]
+    Broken {
+        /// The decoder's words.
+        reason: String,
+    },
+    /// Reading failed.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
 }
 
 /// What is wrong with the bytes of an IDX file.

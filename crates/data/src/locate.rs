@@ -1,4 +1,4 @@
-//! Finds the IDX files that a path means.
+//! Finds the IDX files or the folders of images that a path means.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::folder::{Entries, unreadable};
 
 /// How a file of images may be named behind its prefix, before a possible `.gz`.
 const IMAGES: [&str; 4] =
@@ -21,16 +22,34 @@ pub(crate) struct Pair {
     pub(crate) labels: PathBuf,
 }
 
+/// Where one set is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Set {
+    Idx(Pair),
+    /// A directory that holds one folder of image files per class.
+    Folders(PathBuf),
+}
+
+impl Set {
+    /// What an error names.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Idx(pair) => &pair.images,
+            Self::Folders(path) => path,
+        }
+    }
+}
+
 /// What a path holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// A training set and a test set.
-    TrainTest { train: Pair, test: Pair },
+    TrainTest { train: Set, test: Set },
     /// One set that is still to be divided.
-    Single(Pair),
+    Single(Set),
 }
 
-/// The files that `path`, a directory or a file of images, means.
+/// The sets that `path`, a directory or an IDX file of images, means.
 pub(crate) fn locate(path: &Path) -> Result<Layout, DataError> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => missing(path, "a directory or a file of images"),
@@ -46,15 +65,12 @@ pub(crate) fn locate(path: &Path) -> Result<Layout, DataError> {
             .to_owned(),
         found: format!("the name {name:?}"),
     })?;
-    Ok(Layout::Single(pair(path.to_owned(), prefix)?))
+    Ok(Layout::Single(Set::Idx(pair(path.to_owned(), prefix)?)))
 }
 
 fn in_directory(directory: &Path) -> Result<Layout, DataError> {
-    let mut names = fs::read_dir(directory)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
-        .map_err(|error| unreadable(directory, error))?;
-    // Sorted, a plain file comes before its gzipped copy and is taken.
-    names.sort_unstable();
+    // Ascending, a plain file comes before its gzipped copy and is taken.
+    let names = Entries::of(directory)?.names;
     let mut images = BTreeMap::new();
     for name in names.iter().filter_map(|name| name.to_str()) {
         if let Some(prefix) = prefix(name) {
@@ -62,24 +78,42 @@ fn in_directory(directory: &Path) -> Result<Layout, DataError> {
         }
     }
     let found: Vec<(&str, &str)> = images.into_iter().collect();
-    let pair = |(prefix, name): (&str, &str)| pair(directory.join(name), prefix);
+    let idx = |(prefix, name): (&str, &str)| pair(directory.join(name), prefix).map(Set::Idx);
     let is_test = |prefix: &str| prefix.ends_with("t10k-") || prefix.ends_with("test-");
     match found[..] {
-        [only] => Ok(Layout::Single(pair(only)?)),
+        [only] => Ok(Layout::Single(idx(only)?)),
         // In the order of their names, t10k and test come before train.
         [test, train] if is_test(test.0) && train.0.ends_with("train-") => {
-            Ok(Layout::TrainTest { train: pair(train)?, test: pair(test)? })
+            Ok(Layout::TrainTest { train: idx(train)?, test: idx(test)? })
         }
-        _ => Err(DataError::Source {
-            path: directory.to_owned(),
-            expected:
-                "train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one X-images-idx3-ubyte, plain or .gz"
-                    .to_owned(),
-            found: match found[..] {
-                [] => "no file of images".to_owned(),
-                _ => found.iter().map(|&(_, name)| name).collect::<Vec<_>>().join(", "),
-            },
-        }),
+        [] => of_folders(directory),
+        _ => Err(unclear(directory, found.iter().map(|&(_, name)| name).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+fn of_folders(directory: &Path) -> Result<Layout, DataError> {
+    let (folders, files) = Entries::of(directory)?.by(Path::is_dir);
+    let set = |name: &str| Set::Folders(directory.join(name));
+    match (&folders[..], &files[..]) {
+        ([], []) => Err(unclear(directory, "an empty directory".to_owned())),
+        ([], [first, ..]) => {
+            Err(unclear(directory, format!("no folder and no file of images but {}", first.display())))
+        }
+        ([test, train], _) if test == "test" && train == "train" => {
+            Ok(Layout::TrainTest { train: set("train"), test: set("test") })
+        }
+        _ => Ok(Layout::Single(Set::Folders(directory.to_owned()))),
+    }
+}
+
+fn unclear(directory: &Path, found: String) -> DataError {
+    DataError::Source {
+        path: directory.to_owned(),
+        expected:
+            "train-images-idx3-ubyte and t10k-images-idx3-ubyte, one X-images-idx3-ubyte, plain or .gz, \
+                   or a folder of image files for each class"
+                .to_owned(),
+        found,
     }
 }
 
@@ -106,26 +140,28 @@ fn missing(path: &Path, expected: &str) -> DataError {
     DataError::Source { path: path.to_owned(), expected: expected.to_owned(), found: "nothing".to_owned() }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> DataError {
-    DataError::Io { path: path.to_owned(), error }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Locates `path` in a directory of empty files.
+    /// Locates `path` in a directory of empty files, and of folders where a name ends with a slash.
     fn with_files(names: &[&str], path: &str) -> Result<Vec<String>, String> {
         let directory = tempfile::tempdir().unwrap();
         for name in names {
-            fs::write(directory.path().join(name), []).unwrap();
+            let path = directory.path().join(name);
+            if name.ends_with('/') { fs::create_dir(path).unwrap() } else { fs::write(path, []).unwrap() }
         }
         let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let pairs = match locate(&directory.path().join(path)).map_err(|error| error.to_string())? {
-            Layout::Single(pair) => vec![pair],
+        let sets = match locate(&directory.path().join(path)).map_err(|error| error.to_string())? {
+            Layout::Single(set) => vec![set],
             Layout::TrainTest { train, test } => vec![train, test],
         };
-        Ok(pairs.into_iter().flat_map(|pair| [name(pair.images), name(pair.labels)]).collect())
+        let names = |set| match set {
+            Set::Idx(pair) => vec![name(pair.images), name(pair.labels)],
+            Set::Folders(path) if path == directory.path() => vec![".".to_owned()],
+            Set::Folders(path) => vec![name(path)],
+        };
+        Ok(sets.into_iter().flat_map(names).collect())
     }
 
     const STANDARD: [&str; 4] = [
@@ -158,6 +194,10 @@ mod tests {
             "emnist-letters-test-labels-idx1-ubyte",
         ];
         check(&emnist, "", &emnist);
+        check(&["cats/", "dogs/", "LICENSE", ".git/"], "", &["."]);
+        check(&["test/", "train/", "LICENSE"], "", &["train", "test"]);
+        check(&["test/", "train/", "val/"], "", &["."]);
+        check(&["x/", single[0], single[1]], "", &single);
     }
 
     #[test]
@@ -166,7 +206,8 @@ mod tests {
             let error = with_files(names, path).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        check(&[], "", "found no file of images");
+        check(&[], "", "or a folder of image files for each class, found an empty directory");
+        check(&["README"], "", "found no folder and no file of images but README");
         check(&[], "absent", "absent: expected a directory or a file of images, found nothing");
         check(&STANDARD[..3], "", "t10k-labels-idx1-ubyte: expected the labels of ");
         check(&STANDARD, STANDARD[1], "expected a file of images with a name like X-images-idx3-ubyte");

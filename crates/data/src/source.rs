@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::config::DataConfig;
 use crate::dataset::{Dataset, ImageShape};
 use crate::error::DataError;
+use crate::folder::Folder;
 use crate::idx::{self, Idx, Ranks};
-use crate::locate::{Layout, Pair, locate};
+use crate::locate::{Layout, Pair, Set, locate};
+use crate::note::DataNote;
 use crate::split::stratified;
 
 /// The source that is inside Taper; see `data/README.md` of the repository.
@@ -34,6 +36,8 @@ pub struct Splits {
     pub validation: Dataset,
     /// For the report alone.
     pub test: Dataset,
+    /// What the user should know, in the order in which it was found.
+    pub notes: Vec<DataNote>,
 }
 
 impl Splits {
@@ -42,48 +46,55 @@ impl Splits {
     /// Where the source has no test set, `config.test` and `config.validation` are shares of all samples;
     /// where it has one, it is used whole and `config.validation` is a share of the training samples. The
     /// choice keeps the classes in proportion and is decided by `config.seed`; each set keeps the order of
-    /// its file. The embedded digits are divided by position instead: by default the first 7,000, the next
-    /// 1,000, the last 2,000.
+    /// its file, or that of the classes and names of its image files. The embedded digits are divided by
+    /// position instead: by default the first 7,000, the next 1,000, the last 2,000.
+    ///
+    /// Image files are brought to the shape of `config.image`; what it leaves open is as in `input`, the
+    /// shape that the network takes, or if that is open too, as in the first image. Their headers are read
+    /// here, the images when they are needed.
     ///
     /// # Errors
     /// [`DataError`] names the key or the file, what was expected and what was found.
-    pub fn load(config: &DataConfig) -> Result<Self, DataError> {
+    pub fn load(config: &DataConfig, input: Option<ImageShape>) -> Result<Self, DataError> {
         config.validate()?;
-        let splits = match Source::open(config)? {
+        let mut notes = Vec::new();
+        let [train, validation, test] = match Source::open(config, input, &mut notes)? {
             Source::Embedded(all) => by_position(&all, config)?,
             Source::TrainTest { train, test } => {
                 let sizes = [share("validation", config.validation, train.len())?];
                 let ([validation], rest) = stratified(train.labels(), sizes, config.seed);
-                Self { train: train.select(&rest), validation: train.select(&validation), test }
+                [train.select(&rest), train.select(&validation), test]
             }
             Source::Single(all) => {
                 let sizes = held_out(config, all.len())?;
                 let ([validation, test], rest) = stratified(all.labels(), sizes, config.seed);
-                Self {
-                    train: all.select(&rest),
-                    validation: all.select(&validation),
-                    test: all.select(&test),
-                }
+                [rest, validation, test].map(|part| all.select(&part))
             }
         };
+        let train = limited(train, config.train_limit, config.seed);
+        notes.extend(train.empty_classes());
         Ok(Self {
-            train: limited(splits.train, config.train_limit, config.seed),
-            validation: limited(splits.validation, config.validation_limit, config.seed),
-            test: limited(splits.test, config.test_limit, config.seed),
+            train,
+            validation: limited(validation, config.validation_limit, config.seed),
+            test: limited(test, config.test_limit, config.seed),
+            notes,
         })
     }
 }
 
 impl Dataset {
     /// The samples on which a finished network is to be judged: the source's test set, or all samples of a
-    /// source that is a single pair of files.
+    /// source that is a single set. `input` as in [`Splits::load`].
     ///
     /// # Errors
     /// As [`Splits::load`].
-    pub fn for_evaluation(config: &DataConfig) -> Result<Self, DataError> {
+    pub fn for_evaluation(config: &DataConfig, input: Option<ImageShape>) -> Result<Self, DataError> {
         config.validate()?;
-        let all = match Source::open(config)? {
-            Source::Embedded(all) => by_position(&all, config)?.test,
+        let all = match Source::open(config, input, &mut Vec::new())? {
+            Source::Embedded(all) => {
+                let [_, _, test] = by_position(&all, config)?;
+                test
+            }
             Source::TrainTest { test, .. } => test,
             Source::Single(all) => all,
         };
@@ -99,16 +110,35 @@ enum Source {
 }
 
 impl Source {
-    fn open(config: &DataConfig) -> Result<Self, DataError> {
+    fn open(
+        config: &DataConfig,
+        input: Option<ImageShape>,
+        notes: &mut Vec<DataNote>,
+    ) -> Result<Self, DataError> {
         if config.source == EMBEDDED {
-            return Ok(Self::Embedded(Samples::embedded()?.into_dataset(&config.classes)?));
+            let all = Samples::embedded()?.into_dataset(&config.classes)?;
+            config.image.check_fixed(all.shape())?;
+            return Ok(Self::Embedded(all));
         }
+        let mut read = |set, names: &[String], input| match set {
+            Set::Idx(pair) => Samples::read(pair)?.into_dataset(names),
+            Set::Folders(path) => {
+                let folder = Folder::read(&path, names, notes)?;
+                let shape = config.image.shape(input, folder.first)?;
+                Ok(folder.into_dataset(shape))
+            }
+        };
         match locate(Path::new(&config.source))? {
-            Layout::Single(pair) => Ok(Self::Single(Samples::read(pair)?.into_dataset(&config.classes)?)),
+            Layout::Single(set) => {
+                let all = read(set, &config.classes, input)?;
+                config.image.check_fixed(all.shape())?;
+                Ok(Self::Single(all))
+            }
             Layout::TrainTest { train, test } => {
-                let test_path = test.images.clone();
-                let train = Samples::read(train)?.into_dataset(&config.classes)?;
-                let test = Samples::read(test)?.into_dataset(train.classes())?;
+                let test_path = test.path().to_owned();
+                let train = read(train, &config.classes, input)?;
+                config.image.check_fixed(train.shape())?;
+                let test = read(test, train.classes(), Some(train.shape()))?;
                 if test.shape() == train.shape() {
                     Ok(Self::TrainTest { train, test })
                 } else {
@@ -119,15 +149,12 @@ impl Source {
     }
 }
 
-fn by_position(all: &Dataset, config: &DataConfig) -> Result<Splits, DataError> {
+/// The training, the validation and the test set.
+fn by_position(all: &Dataset, config: &DataConfig) -> Result<[Dataset; 3], DataError> {
     let [validation, test] = held_out(config, all.len())?;
     let train = all.len() - validation - test;
     let part = |samples: Range<usize>| all.select(&samples.collect::<Vec<_>>());
-    Ok(Splits {
-        train: part(0..train),
-        validation: part(train..train + validation),
-        test: part(train + validation..all.len()),
-    })
+    Ok([part(0..train), part(train..train + validation), part(train + validation..all.len())])
 }
 
 /// Sizes of the validation and the test set of a source that has none of its own.

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::events::Observer;
 use crate::predict::Predictions;
-use crate::source::{check_fit, preprocess_of};
+use crate::source::{check_fit, input_of, preprocess_of};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use taper_data::{DataConfig, Dataset};
@@ -32,7 +32,7 @@ pub fn evaluate(
 ) -> Result<Accuracy> {
     let data = DataConfig { source: source.to_owned(), test_limit: limit, ..DataConfig::default() };
     let graph = taper_formats::load(model)?;
-    let dataset = Dataset::for_evaluation(&data)?;
+    let dataset = Dataset::for_evaluation(&data, input_of(&graph))?;
     check_fit(&graph, &model.display().to_string(), &dataset, source)?;
     let preprocess = preprocess_of(&graph).unwrap_or(data.preprocess);
     let predictions = Predictions::of(&graph, &dataset, preprocess, "running the network", observer)?;

@@ -20,7 +20,7 @@ impl Predictions {
     /// Runs `graph` on every image at batch 1.
     ///
     /// # Errors
-    /// If the graph cannot be run on the images.
+    /// If the graph cannot be run on the images, or an image cannot be read.
     pub(crate) fn of(
         graph: &Graph,
         dataset: &Dataset,
@@ -33,7 +33,7 @@ impl Predictions {
         let mut outputs = vec![0.0; session.outputs()[0].len()];
         let mut batches = Batches::in_order(dataset, preprocess);
         let mut predictions = Self { classes: Vec::new(), seconds: Vec::new() };
-        while batches.fill(&mut image, &mut [0]).is_some() {
+        while batches.fill(&mut image, &mut [0])?.is_some() {
             session.set_real_input(0, &image)?;
             let started = Instant::now();
             session.run()?;

@@ -4,7 +4,7 @@ use crate::error::{Result, ToolkitError};
 use crate::recipe::Recipe;
 use std::path::Path;
 use taper_adapt::train::TrainWhen;
-use taper_data::{Dataset, ImageShape, Preprocess};
+use taper_data::{Dataset, ImageShape, Preprocess, Splits};
 use taper_graph::Graph;
 use taper_zoo::Task;
 
@@ -21,20 +21,29 @@ pub(crate) struct Source {
     pub(crate) trained: bool,
 }
 
-/// Loads the recipe's network for images and classes of `dataset`, and notes classes and preprocessing in its metadata.
+/// Loads the recipe's data and its network, and notes classes and preprocessing in the network's metadata. A network of
+/// the zoo is built for the images; image files are brought to the shape that a network from a file takes.
 ///
 /// # Errors
-/// If there is no such network, it does not fit the data, or it is untrained and must not be trained.
-pub(crate) fn load(recipe: &Recipe, dataset: &Dataset) -> Result<Source> {
+/// If the data cannot be read, there is no such network, it does not fit the data, or it is untrained and must not be
+/// trained.
+pub(crate) fn load(recipe: &Recipe) -> Result<(Splits, Source)> {
     let name = &recipe.model.source;
-    let mut source = match name.strip_prefix("zoo:") {
+    let (data, mut source) = match name.strip_prefix("zoo:") {
         Some(name) => {
-            let ImageShape { height, width, channels } = dataset.shape();
-            let task = Task { input: [height, width, channels], classes: dataset.classes().len() };
-            Source { graph: taper_zoo::by_name(name, task)?, trained: false }
+            let data = Splits::load(&recipe.data, None)?;
+            let ImageShape { height, width, channels } = data.train.shape();
+            let task = Task { input: [height, width, channels], classes: data.train.classes().len() };
+            let graph = taper_zoo::by_name(name, task)?;
+            (data, Source { graph, trained: false })
         }
-        None => Source { graph: taper_formats::load(Path::new(name))?, trained: true },
+        None => {
+            let graph = taper_formats::load(Path::new(name))?;
+            let data = Splits::load(&recipe.data, input_of(&graph))?;
+            (data, Source { graph, trained: true })
+        }
     };
+    let dataset = &data.train;
     if !source.trained && recipe.train.when == TrainWhen::Never {
         return Err(ToolkitError::Untrained { model: name.clone() });
     }
@@ -44,7 +53,13 @@ pub(crate) fn load(recipe: &Recipe, dataset: &Dataset) -> Result<Source> {
     metadata.insert(CLASSES.to_owned(), json(dataset.classes().into()));
     let Preprocess { mean, scale } = recipe.data.preprocess;
     metadata.insert(PREPROCESS.to_owned(), json(serde_json::json!({ "mean": mean, "scale": scale })));
-    Ok(source)
+    Ok((data, source))
+}
+
+/// The shape of the images that `graph` takes, if it takes images.
+pub(crate) fn input_of(graph: &Graph) -> Option<ImageShape> {
+    let [height, width, channels] = graph.tensor(graph.single_input().ok()?).shape.image()?;
+    Some(ImageShape { height, width, channels })
 }
 
 /// How bytes become inputs of `graph`, if its metadata say so.

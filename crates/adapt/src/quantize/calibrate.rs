@@ -76,7 +76,7 @@ fn observe(
     let mut session = Cpu::default().session(graph, 1)?;
     let mut image = vec![0.0; dataset.shape().elements()];
     let mut batches = Batches::of(dataset, preprocess, samples.to_vec());
-    while batches.fill(&mut image, &mut [0]).is_some() {
+    while batches.fill(&mut image, &mut [0])?.is_some() {
         session.set_real_input(0, &image)?;
         session.run_observed(visit);
     }

@@ -27,7 +27,7 @@ pub fn evaluate(network: &mut Network, dataset: &Dataset, preprocess: Preprocess
     let mut images = vec![0.0; BATCH * dataset.shape().elements()];
     let mut labels = vec![0; BATCH];
     let (mut loss, mut correct) = (0.0, 0);
-    while let Some(count) = batches.fill(&mut images, &mut labels) {
+    while let Some(count) = batches.fill(&mut images, &mut labels)? {
         let result = network.evaluate(&images[..count * dataset.shape().elements()], &labels[..count])?;
         loss += result.loss * count as f64;
         correct += result.correct;

@@ -151,7 +151,7 @@ impl<'a> Fit<'a> {
         let mut batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
         let (mut samples, mut loss, mut correct, mut step) = (0, 0.0, 0, 0);
         let mut learning_rate = 0.0;
-        while let Some(count) = batches.fill(&mut self.images, &mut self.labels) {
+        while let Some(count) = batches.fill(&mut self.images, &mut self.labels)? {
             step += 1;
             let images = &self.images[..count * self.train.shape().elements()];
             self.network.set_step(self.optimizer.steps);

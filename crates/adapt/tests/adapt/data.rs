@@ -55,7 +55,7 @@ pub(crate) fn output(graph: &Graph, image: &[f32]) -> Vec<f32> {
 /// The real values of an image.
 pub(crate) fn image(dataset: &Dataset, sample: usize) -> Vec<f32> {
     let mut values = vec![0.0; dataset.shape().elements()];
-    PREPROCESS.fill(dataset.image(sample), &mut values);
+    PREPROCESS.fill(&dataset.image(sample).expect("the image is in memory"), &mut values);
     values
 }
 

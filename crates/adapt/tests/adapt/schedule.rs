@@ -85,7 +85,7 @@ fn training_stops_after_epochs_without_improvement() {
 fn the_epoch_with_the_lowest_validation_loss_is_kept() {
     let data = halves(1, 20);
     // With the labels of the other half, every step on the training set makes validation worse.
-    let images = (0..20).flat_map(|sample| data.image(sample).to_vec()).collect();
+    let images = (0..20).flat_map(|sample| data.image(sample).expect("in memory").to_vec()).collect();
     let labels = data.labels().iter().map(|label| 1 - label).collect();
     let opposite = Dataset::new(shape([8, 8, 1]), data.classes().to_vec(), images, labels);
 

@@ -63,7 +63,7 @@ impl Run<'_> {
         let order = (0..warm_up + repeats).map(|round| round % data.test.len()).collect();
         let mut batches = Batches::of(&data.test, self.recipe.data.preprocess, order);
         for round in 0.. {
-            if batches.fill(&mut image, &mut [0]).is_none() {
+            if batches.fill(&mut image, &mut [0])?.is_none() {
                 break;
             }
             for network in &mut timed {

@@ -47,8 +47,7 @@ pub struct Run<'a> {
 pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Observer) -> Result<Summary> {
     recipe.validate().map_err(AdaptError::from)?;
     // Data and network are loaded before the directory is made: a misspelt path must not leave an empty run behind.
-    let data = Splits::load(&recipe.data)?;
-    let source = crate::source::load(&recipe, &data.train)?;
+    let (data, source) = crate::source::load(&recipe)?;
     let stem = recipe.stem();
     let name = recipe.name.as_deref().map_or(RunName::Numbered(&stem), RunName::Exact);
     let threads = thread_pool(recipe.threads)?;
@@ -56,7 +55,7 @@ pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Obser
         taper: env!("CARGO_PKG_VERSION").to_owned(),
         scope,
         machine: Machine::this(),
-        data: summary_of(&recipe.data.source, &data),
+        data: summary_of(&recipe.data.source, &data)?,
     });
     let dir = RunDir::create(root, name, &recipe.to_toml()?, &started)?;
     observer.opened(dir.path());
@@ -82,12 +81,11 @@ pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Summary> {
         write_report(&run.dir, &run.recipe, &run.events)?;
         return run.summary();
     }
-    let data = Splits::load(&run.recipe.data)?;
-    let now = summary_of(&run.recipe.data.source, &data);
+    let (data, source) = crate::source::load(&run.recipe)?;
+    let now = summary_of(&run.recipe.data.source, &data)?;
     if now != then {
         return Err(unfinished(path, &format!("the data in `{}` changed since the run began", now.source)));
     }
-    let source = crate::source::load(&run.recipe, &data.train)?;
     let threads = thread_pool(run.recipe.threads)?;
     run.observer.opened(run.dir.path());
     run.note(Event::Resumed { taper: env!("CARGO_PKG_VERSION").to_owned() })?;
@@ -158,17 +156,19 @@ fn write_report(dir: &RunDir, recipe: &Recipe, events: &[Event]) -> Result<PathB
     Ok(dir.write(REPORT, taper_report::html(&document).as_bytes())?)
 }
 
-fn summary_of(source: &str, data: &Splits) -> DataSummary {
-    let split = |dataset: &Dataset| SplitSummary { samples: dataset.len(), sha256: dataset.sha256() };
+fn summary_of(source: &str, data: &Splits) -> Result<DataSummary> {
+    let split = |dataset: &Dataset| -> Result<SplitSummary> {
+        Ok(SplitSummary { samples: dataset.len(), sha256: dataset.sha256()? })
+    };
     let shape = data.train.shape();
-    DataSummary {
+    Ok(DataSummary {
         source: source.to_owned(),
         image: [shape.height, shape.width, shape.channels],
         classes: data.train.classes().to_vec(),
-        train: split(&data.train),
-        validation: split(&data.validation),
-        test: split(&data.test),
-    }
+        train: split(&data.train)?,
+        validation: split(&data.validation)?,
+        test: split(&data.test)?,
+    })
 }
 
 fn unfinished(path: &Path, message: &str) -> ToolkitError {
