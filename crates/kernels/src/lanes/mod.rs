@@ -3,8 +3,8 @@
 //! An activation of N images, C channels and H × W pixels is a slice of [`Lanes`] of shape
 //! `[ceil(N/16)][C][H][W]`; each [`Lanes`] holds one value of 16 consecutive images. The lanes past the last image
 //! are padding: [`pack`] zeroes them, forward kernels compute on them like on any other, and every kernel that
-//! reduces over the batch leaves them out or relies on gradients being zero there, which [`softmax_cross_entropy`]
-//! and [`BatchNorm::backward`] ensure.
+//! reduces over the batch leaves them out or relies on gradients being zero there, which the losses and
+//! [`BatchNorm::backward`] ensure.
 //!
 //! Weights are plain f32 slices in TFLite's order: OHWI for convolutions, OI for fully connected layers.
 //!
@@ -26,7 +26,10 @@ pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use layout::{flatten, pack, unflatten, unpack};
-pub use loss::{LossSummary, softmax, softmax_cross_entropy};
+pub use loss::{
+    Distillation, LossSummary, Regression, RegressionLoss, SigmoidCrossEntropy, SoftmaxCrossEntropy, softmax,
+    softmax_cross_entropy,
+};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
 pub use parallel::on_this_thread;
 pub use pool::{AveragePool2d, MaxPool2d, PoolGeometry};
@@ -57,6 +60,7 @@ fn valid_lanes(batch: usize, block: usize) -> usize {
 pub struct Workspace {
     vectors: Vec<Lanes>,
     scalars: Vec<f32>,
+    summaries: Vec<LossSummary>,
 }
 
 impl Workspace {
@@ -74,5 +78,13 @@ impl Workspace {
             self.scalars.resize(scalars, 0.0);
         }
         (&mut self.vectors[..vectors], &mut self.scalars[..scalars])
+    }
+
+    /// A buffer of `count` summaries, with unspecified contents.
+    fn summaries(&mut self, count: usize) -> &mut [LossSummary] {
+        if self.summaries.len() < count {
+            self.summaries.resize(count, LossSummary::default());
+        }
+        &mut self.summaries[..count]
     }
 }

@@ -1,8 +1,8 @@
 //! Layers other than convolution in lane layout, losses and optimizers, on every instruction set.
 
 use crate::support::{
-    Noise, assert_close, at_any_threads, bits, central_differences, dot, lane_bits, packed, padding_lanes,
-    unpacked,
+    GARBAGE, Noise, assert_close, bits, central_differences, dot, everywhere, lane_bits, packed,
+    padding_lanes, unpacked,
 };
 use proptest::prelude::*;
 use taper_kernels::cpu::{Isa, LANES};
@@ -11,15 +11,6 @@ use taper_kernels::lanes::{
     Sgd, Workspace, activation_backward, activation_forward, blocks, count_zeros, softmax,
     softmax_cross_entropy,
 };
-
-const GARBAGE: Lanes = Lanes([f32::NAN; LANES]);
-
-/// Runs `f` at 1, 2 and 3 threads on every instruction set; all must give the same.
-fn everywhere<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn(Isa) -> R + Sync) -> R {
-    let mut results = Isa::available().into_iter().map(|isa| at_any_threads(|| f(isa))).collect::<Vec<_>>();
-    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ");
-    results.swap_remove(0)
-}
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }

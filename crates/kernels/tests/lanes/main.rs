@@ -2,4 +2,5 @@
 
 mod conv;
 mod layers;
+mod losses;
 mod support;

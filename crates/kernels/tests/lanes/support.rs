@@ -1,7 +1,11 @@
 //! Numbers and comparisons shared by the tests of lane kernels.
 
 use rayon::ThreadPoolBuilder;
+use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{self, LANES, Lanes};
+
+/// What no kernel may leave behind or read.
+pub(crate) const GARBAGE: Lanes = Lanes([f32::NAN; LANES]);
 
 /// Numbers from a seed.
 pub(crate) struct Noise(u64);
@@ -95,6 +99,13 @@ pub(crate) fn at_any_threads<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn()
         assert!(run(threads) == result, "{threads} threads give another result than one");
     }
     result
+}
+
+/// Runs `f` at 1, 2 and 3 threads on every instruction set; all must give the same.
+pub(crate) fn everywhere<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn(Isa) -> R + Sync) -> R {
+    let mut results = Isa::available().into_iter().map(|isa| at_any_threads(|| f(isa))).collect::<Vec<_>>();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ");
+    results.swap_remove(0)
 }
 
 /// The bits of numbers, so that equality means the same bytes.

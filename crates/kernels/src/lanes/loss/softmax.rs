@@ -1,15 +1,7 @@
-//! Softmax and its cross-entropy on logits `[blocks][classes]`.
+//! Softmax and its cross-entropy on logits `[blocks][classes]`, image by image.
 
-use super::{LANES, Lanes, blocks};
-
-/// What a batch's predictions came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossSummary {
-    /// Mean cross-entropy over the images, in nats.
-    pub loss: f64,
-    /// How many images have their largest logit at their label; among equal logits the first counts.
-    pub correct: usize,
-}
+use super::LossSummary;
+use crate::lanes::{LANES, Lanes, blocks};
 
 /// Mean cross-entropy of `softmax(logits)` against `labels`, one per image. Overwrites `gradient`, if given, with
 /// the gradient of the mean by the logits, which is 0 in lanes past the last image.
@@ -29,7 +21,7 @@ pub fn softmax_cross_entropy(
         gradient.fill(Lanes::ZERO);
     }
     let scale = 1.0 / labels.len() as f64;
-    let mut summary = LossSummary { loss: 0.0, correct: 0 };
+    let mut summary = LossSummary { counted: labels.len(), ..LossSummary::default() };
     for (n, &label) in labels.iter().enumerate() {
         let label = label as usize;
         assert!(label < classes, "label {label} of image {n} is not below the {classes} classes");
