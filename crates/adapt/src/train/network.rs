@@ -75,15 +75,10 @@ pub struct Network {
 }
 
 /// What some chunks of a batch come to.
+#[derive(Default)]
 struct Part {
     gradients: Vec<f32>,
     summary: LossSummary,
-}
-
-impl Default for Part {
-    fn default() -> Self {
-        Self { gradients: Vec::new(), summary: NOTHING }
-    }
 }
 
 impl Network {
@@ -259,13 +254,13 @@ impl Network {
         self.workers.resize_with(self.workers.len().max(1), Mutex::default);
         let Self { graph, program, parameters, gradients, plans, workers, watched, step, isa, .. } = self;
         let worker = own(&mut workers[0]);
-        let mut summary = NOTHING;
+        let mut summary = LossSummary::default();
         for position in 0..batch.chunks() {
             let (plan, chunk) = batch.chunk(position, plans);
             let (mode, images) = (batch.mode, batch.labels.len());
             let pass =
                 Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
-            summary = add(summary, worker.run_nth(position, pass, plan, chunk, gradients));
+            summary += worker.run_nth(position, pass, plan, chunk, gradients);
             for (step, layer) in plan.layers.iter().enumerate() {
                 if let (Some(running), Mode::Train) = (layer.running(), mode) {
                     let [mean, variance] = parameters.values_mut(running);
@@ -290,12 +285,12 @@ impl Network {
             let thread = rayon::current_thread_index().unwrap_or(0);
             let mut worker = workers[thread].lock().unwrap_or_else(PoisonError::into_inner);
             gradients.resize(parameters.gradients(), 0.0);
-            *summary = NOTHING;
+            *summary = LossSummary::default();
             let chunks = number * batch.chunks() / count..(number + 1) * batch.chunks() / count;
             on_this_thread(|| {
                 for (nth, position) in chunks.enumerate() {
                     let (plan, chunk) = batch.chunk(position, plans);
-                    *summary = add(*summary, worker.run_nth(nth, pass, plan, chunk, gradients));
+                    *summary += worker.run_nth(nth, pass, plan, chunk, gradients);
                 }
             });
         });
@@ -303,7 +298,9 @@ impl Network {
             gradients.fill(0.0);
             parts.iter().for_each(|part| sum(gradients, &part.gradients));
         }
-        parts.iter().fold(NOTHING, |summary, part| add(summary, part.summary))
+        let mut summary = LossSummary::default();
+        parts.iter().for_each(|part| summary += part.summary);
+        summary
     }
 
     fn check(&self, images: &[f32], labels: &[u32]) -> Result<()> {
@@ -398,12 +395,6 @@ impl<'a> Batch<'a> {
         let plan = plans.get(&(end - first, self.mode)).expect("a pass prepares the plans of its chunks");
         (plan, Chunk { first, images, labels: &self.labels[first..end] })
     }
-}
-
-const NOTHING: LossSummary = LossSummary { loss: 0.0, correct: 0 };
-
-fn add(a: LossSummary, b: LossSummary) -> LossSummary {
-    LossSummary { loss: a.loss + b.loss, correct: a.correct + b.correct }
 }
 
 /// Adds gradients up.

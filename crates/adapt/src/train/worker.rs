@@ -10,7 +10,7 @@ use std::time::Instant;
 use taper_graph::Graph;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    BatchStatistics, Lanes, LossSummary, Workspace, accumulate, count_zeros, pack, softmax_cross_entropy,
+    BatchStatistics, Lanes, LossSummary, SoftmaxCrossEntropy, Workspace, accumulate, count_zeros, pack,
 };
 
 /// How long a layer took, in seconds.
@@ -97,22 +97,21 @@ impl Worker {
         pack(chunk.images, chunk.labels.len(), height * width, channels, &mut self.arena[plan.input.clone()]);
         self.forward(pass, plan, chunk);
 
-        let share = chunk.labels.len() as f64 / pass.batch as f64;
-        let classes = pass.program.values[pass.program.logits].features;
-        let LossSummary { loss, correct } = match pass.mode {
+        let loss = SoftmaxCrossEntropy::new(pass.program.values[pass.program.logits].features, 1, pass.isa);
+        let images = pass.batch as f64;
+        match pass.mode {
             Mode::Evaluate => {
-                softmax_cross_entropy(&self.arena[plan.logits.clone()], chunk.labels, classes, None)
+                let logits = &self.arena[plan.logits.clone()];
+                loss.run(logits, chunk.labels, images, None, &mut self.workspace)
             }
             Mode::Train => {
                 let ranges = [plan.logits.clone(), plan.logits_gradient.clone()];
                 let [logits, gradient] = apart(&mut self.arena, ranges);
-                let summary = softmax_cross_entropy(logits, chunk.labels, classes, Some(gradient));
-                gradient.iter_mut().flat_map(|lanes| &mut lanes.0).for_each(|value| *value *= share as f32);
+                let summary = loss.run(logits, chunk.labels, images, Some(gradient), &mut self.workspace);
                 self.backward(pass, plan, chunk, gradients);
                 summary
             }
-        };
-        LossSummary { loss: loss * share, correct }
+        }
     }
 
     /// The batch statistics of a step's last forward pass.

@@ -3,8 +3,8 @@
 //! An activation of N images, C channels and H × W pixels is a slice of [`Lanes`] of shape
 //! `[ceil(N/16)][C][H][W]`; each [`Lanes`] holds one value of 16 consecutive images. The lanes past the last image
 //! are padding: [`pack`] zeroes them, forward kernels compute on them like on any other, and every kernel that
-//! reduces over the batch leaves them out or relies on gradients being zero there, which [`softmax_cross_entropy`]
-//! and [`BatchNorm::backward`] ensure.
+//! reduces over the batch leaves them out or relies on gradients being zero there, which the losses and
+//! [`BatchNorm::backward`] ensure.
 //!
 //! Weights are plain f32 slices in TFLite's order: OHWI for convolutions, OI for fully connected layers.
 //!
@@ -43,7 +43,9 @@ pub use conv::{Conv2d, Conv2dGeometry, Padding};
 pub use dropout::Dropout;
 pub use fake_quantize::FakeQuantize;
 pub use layout::{flatten, pack, unflatten, unpack};
-pub use loss::{LossSummary, softmax, softmax_cross_entropy};
+pub use loss::{
+    Distillation, LossSummary, Regression, RegressionLoss, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+};
 pub use nonlinearity::{GradientFrom, Nonlinearity};
 pub use optimizer::{Adam, Sgd, sum_of_squares};
 pub use pad::Pad2d;
@@ -78,6 +80,7 @@ fn valid_lanes(batch: usize, block: usize) -> usize {
 pub struct Workspace {
     vectors: Vec<Lanes>,
     scalars: Vec<f32>,
+    summaries: Vec<LossSummary>,
 }
 
 impl Workspace {
@@ -95,5 +98,13 @@ impl Workspace {
             self.scalars.resize(scalars, 0.0);
         }
         (&mut self.vectors[..vectors], &mut self.scalars[..scalars])
+    }
+
+    /// A buffer of `count` summaries, with unspecified contents.
+    fn summaries(&mut self, count: usize) -> &mut [LossSummary] {
+        if self.summaries.len() < count {
+            self.summaries.resize(count, LossSummary::default());
+        }
+        &mut self.summaries[..count]
     }
 }

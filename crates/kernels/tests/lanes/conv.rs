@@ -150,6 +150,22 @@ fn any_geometry() -> impl Strategy<Value = Conv2dGeometry> {
         })
 }
 
+/// Depthwise convolutions whose kernels take one pass or several.
+fn any_depthwise() -> impl Strategy<Value = Conv2dGeometry> {
+    let kernel = prop_oneof![2 => Just([3, 3]), 1 => Just([5, 5]), 1 => [1usize..8, 1usize..8]];
+    (any_geometry(), 2usize..6, kernel, [1usize..16, 1usize..16]).prop_map(|(g, channels, kernel, input)| {
+        Conv2dGeometry {
+            in_channels: channels,
+            out_channels: channels,
+            groups: channels,
+            kernel,
+            in_height: input[0],
+            in_width: input[1],
+            ..g
+        }
+    })
+}
+
 fn any_activation() -> impl Strategy<Value = Activation> {
     prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)]
 }
@@ -159,6 +175,13 @@ proptest! {
 
     #[test]
     fn any_convolution_equals_plain_loops(g in any_geometry(), activation in any_activation(), seed: u64) {
+        check(&g, activation, seed);
+    }
+
+    #[test]
+    fn any_depthwise_convolution_equals_plain_loops(
+        g in any_depthwise(), activation in any_activation(), seed: u64,
+    ) {
         check(&g, activation, seed);
     }
 }
@@ -194,6 +217,7 @@ fn convolutions_of_networks_equal_plain_loops() {
         Conv2dGeometry { stride: [3, 3], kernel: [2, 2], ..base },
         Conv2dGeometry { dilation: [2, 4], ..base },
         Conv2dGeometry { groups: 16, ..base },
+        Conv2dGeometry { groups: 16, stride: [2, 2], kernel: [5, 5], ..base },
         Conv2dGeometry { groups: 8, out_channels: 32, ..base },
         Conv2dGeometry { groups: 16, out_channels: 32, ..base },
         Conv2dGeometry { in_height: 1, in_width: 1, padding: Padding::default(), ..base },
@@ -205,7 +229,14 @@ fn convolutions_of_networks_equal_plain_loops() {
 
 #[test]
 fn results_are_the_same_bytes_at_any_threads_and_on_any_instruction_set() {
-    for g in [three_by_three(70, 13, 21, 9), three_by_three(100, 32, 70, 2), three_by_three(50, 3, 2, 20)] {
+    let shapes = [
+        three_by_three(70, 13, 21, 9),
+        three_by_three(100, 32, 70, 2),
+        three_by_three(50, 3, 2, 20),
+        Conv2dGeometry { groups: 21, ..three_by_three(40, 21, 21, 9) },
+        Conv2dGeometry { groups: 5, kernel: [7, 6], stride: [2, 1], ..three_by_three(40, 5, 5, 20) },
+    ];
+    for g in shapes {
         let mut noise = Noise::new(3);
         let operands = Operands {
             x: noise.reals(g.batch * g.in_height * g.in_width * g.in_channels),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use taper_kernels::cpu::{Isa, LANES};
 use taper_kernels::lanes::{
     Activation, Adam, AveragePool2d, Lanes, MaxPool2d, Padding, PoolGeometry, Sgd, activation_backward,
-    activation_forward, count_zeros, softmax, softmax_cross_entropy, sum_of_squares,
+    activation_forward, count_zeros, sum_of_squares,
 };
 
 #[test]
@@ -55,40 +55,6 @@ proptest! {
         let [left, right] = [hang[2], hang[3]].map(|hang| hang % window[1]);
         let padding = Padding { top, bottom, left, right };
         check_pooling(&PoolGeometry { batch, channels, in_height, in_width, window, stride, padding }, seed);
-    }
-
-    #[test]
-    fn cross_entropy_equals_its_definition(batch in 1usize..36, classes in 1usize..12, seed: u64) {
-        let mut noise = Noise::new(seed);
-        let logits: Vec<f32> = noise.reals(batch * classes).iter().map(|value| value * 8.0).collect();
-        let labels = noise.labels(batch, classes);
-        let input = packed(&logits, batch, 1, classes);
-        let mut gradient = vec![GARBAGE; input.len()];
-        let summary = softmax_cross_entropy(&input, &labels, classes, Some(&mut gradient));
-        assert!(padding_lanes(&gradient, batch).all(|value| value == 0.0));
-
-        let loss = |logits: &[f32]| {
-            let losses = logits.chunks_exact(classes).zip(&labels).map(|(logits, &label)| {
-                let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-                sum.ln() - f64::from(logits[label as usize])
-            });
-            losses.sum::<f64>() / batch as f64
-        };
-        prop_assert!((summary.loss - loss(&logits)).abs() < 1e-5);
-        let differences = central_differences(&logits, 1e-2, loss);
-        assert_close(&unpacked(&gradient, batch, 1, classes), &differences, 1e-4, "gradient");
-        let right = logits.chunks_exact(classes).zip(&labels).filter(|(logits, label)| {
-            logits.iter().all(|&logit| logit <= logits[**label as usize])
-        });
-        prop_assert_eq!(summary.correct, right.count());
-
-        let mut probabilities = vec![GARBAGE; input.len()];
-        softmax(&input, classes, &mut probabilities);
-        let expect: Vec<f64> = logits.chunks_exact(classes).flat_map(|logits| {
-            let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-            logits.iter().map(move |&logit| f64::from(logit).exp() / sum)
-        }).collect();
-        assert_close(&unpacked(&probabilities, batch, 1, classes), &expect, 1e-6, "softmax");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod conv;
 mod dropout;
 mod fake_quantize;
 mod layers;
+mod losses;
 mod nonlinearity;
 mod pad;
 mod prelu;

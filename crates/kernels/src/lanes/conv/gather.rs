@@ -11,7 +11,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::{Conv2dGeometry, Run};
-use super::tile::{self, Finish, Operand, Part, Scalars, Sum, Target};
+use super::region::{Region, regions};
+use super::tile::{self, Finish, Operand, Scalars, Sum, Target};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{
     Activation, Lanes, blocks,
@@ -20,14 +21,6 @@ use crate::lanes::{
 
 /// How many bytes of input a task goes over again and again: about half of a second-level cache.
 const CACHED_BYTES: usize = 512 << 10;
-
-/// Output pixels that use the same taps.
-#[derive(Clone, Debug)]
-struct Region {
-    rows: Run,
-    columns: Run,
-    parts: Vec<Part>,
-}
 
 /// A gather of one shape.
 #[derive(Clone, Debug)]
@@ -82,20 +75,8 @@ impl Gather {
         geometry: &Conv2dGeometry,
         [group_inputs, group_outputs]: [usize; 2],
         [input, output]: [[usize; 2]; 2],
-        [row_runs, column_runs]: [Vec<Run>; 2],
+        runs: [Vec<Run>; 2],
     ) -> Self {
-        let mut regions = Vec::new();
-        for rows in &row_runs {
-            for columns in &column_runs {
-                let taps =
-                    rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
-                let parts = taps.map(|(row, column)| Part {
-                    left: (row.kernel * geometry.kernel[1] + column.kernel) * group_inputs,
-                    right: (row.source * input[1] + column.source) * LANES,
-                });
-                regions.push(Region { rows: rows.clone(), columns: columns.clone(), parts: parts.collect() });
-            }
-        }
         let mut gather = Self {
             blocks: blocks(geometry.batch),
             groups: geometry.groups,
@@ -105,7 +86,7 @@ impl Gather {
             output,
             halo: geometry.dilation[0] * (geometry.kernel[0] - 1),
             taps: geometry.taps(),
-            regions,
+            regions: regions(geometry, group_inputs, input[1], runs),
             tasks: Vec::new(),
         };
         gather.tasks = gather.tasks();

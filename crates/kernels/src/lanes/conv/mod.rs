@@ -1,10 +1,13 @@
 //! Two-dimensional convolution: forward, gradient of the input, gradient of weights and bias.
 
+mod depthwise;
 mod gather;
 mod geometry;
+mod region;
 mod tile;
 mod weights;
 
+use depthwise::Depthwise;
 use gather::Gather;
 pub use geometry::{Conv2dGeometry, Padding};
 use weights::WeightGradient;
@@ -22,6 +25,8 @@ pub struct Conv2d {
     forward: Gather,
     backward: Gather,
     weights: WeightGradient,
+    /// Stands in for the other three where each channel is a group of its own.
+    depthwise: Option<Depthwise>,
 }
 
 impl Conv2d {
@@ -47,6 +52,7 @@ impl Conv2d {
             forward: Gather::forward(&geometry),
             backward: Gather::backward(&geometry),
             weights: WeightGradient::new(&geometry),
+            depthwise: Depthwise::new(&geometry),
         }
     }
 
@@ -68,11 +74,17 @@ impl Conv2d {
         activation: Activation,
         y: &mut [Lanes],
     ) {
+        if let Some(depthwise) = &self.depthwise {
+            return depthwise.forward(self.isa, x, weights, bias, activation, y);
+        }
         self.forward.run(self.isa, x, weights, bias, activation, y);
     }
 
     /// Overwrites `dx` with the gradient of the input, given that of the output (before its activation).
     pub fn backward_input(&self, dy: &[Lanes], weights: &[f32], dx: &mut [Lanes], workspace: &mut Workspace) {
+        if let Some(depthwise) = &self.depthwise {
+            return depthwise.backward_input(self.isa, dy, weights, dx);
+        }
         let (_, transposed) = workspace.buffers(0, weights.len());
         weights::transpose(&self.geometry, weights, transposed);
         self.backward.run(self.isa, dy, transposed, None, Activation::None, dx);
@@ -88,7 +100,10 @@ impl Conv2d {
         dbias: Option<&mut [f32]>,
         workspace: &mut Workspace,
     ) {
-        self.weights.run(self.isa, x, dy, dw, workspace);
+        match &self.depthwise {
+            Some(depthwise) => depthwise.backward_weights(self.isa, x, dy, dw, workspace),
+            None => self.weights.run(self.isa, x, dy, dw, workspace),
+        }
         if let Some(dbias) = dbias {
             weights::bias_gradient(self.isa, &self.geometry, dy, dbias);
         }
