@@ -24,7 +24,7 @@ mod zeros;
 pub use crate::cpu::LANES;
 pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{BatchNorm, BatchStatistics};
-pub use conv::{Conv2d, Conv2dGeometry, Padding};
+pub use conv::{Algorithm, Conv2d, Conv2dGeometry, Padding, WinogradTile};
 pub use layout::{flatten, pack, unflatten, unpack};
 pub use loss::{LossSummary, softmax, softmax_cross_entropy};
 pub use optimizer::{Adam, Sgd, sum_of_squares};

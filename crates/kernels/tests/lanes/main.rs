@@ -3,3 +3,4 @@
 mod conv;
 mod layers;
 mod support;
+mod winograd;

@@ -4,10 +4,13 @@ mod gather;
 mod geometry;
 mod tile;
 mod weights;
+mod winograd;
 
 use gather::Gather;
 pub use geometry::{Conv2dGeometry, Padding};
 use weights::WeightGradient;
+pub use winograd::WinogradTile;
+use winograd::{WinogradGradient, WinogradMap};
 
 use super::{Activation, Lanes, Workspace};
 use crate::cpu::Isa;
@@ -19,9 +22,32 @@ use crate::cpu::Isa;
 pub struct Conv2d {
     geometry: Conv2dGeometry,
     isa: Isa,
-    forward: Gather,
-    backward: Gather,
-    weights: WeightGradient,
+    forward: Map,
+    backward: Map,
+    weights: Gradient,
+}
+
+/// How products are formed. Each algorithm has its own order of sums, so they differ in rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Every weight times every input that it meets; for any convolution.
+    Direct,
+    /// Winograd's minimal filtering; for 3 × 3 kernels of stride 1, dilation 1 and one group.
+    Winograd(WinogradTile),
+}
+
+/// From activation to activation.
+#[derive(Clone, Debug)]
+enum Map {
+    Direct(Gather),
+    Winograd(WinogradMap),
+}
+
+/// To the gradient of weights.
+#[derive(Clone, Debug)]
+enum Gradient {
+    Direct(WeightGradient),
+    Winograd(WinogradGradient),
 }
 
 impl Conv2d {
@@ -31,6 +57,15 @@ impl Conv2d {
     ///
     /// Panics if kernel, stride, dilation or groups is 0, or if `groups` does not divide both channel counts.
     pub fn new(geometry: Conv2dGeometry, isa: Isa) -> Self {
+        Self::with_algorithm(geometry, isa, Algorithm::Direct)
+    }
+
+    /// Plans a convolution by a given algorithm, or directly if that algorithm is not for its shape.
+    ///
+    /// # Panics
+    ///
+    /// As [`Conv2d::new`].
+    pub fn with_algorithm(geometry: Conv2dGeometry, isa: Isa, algorithm: Algorithm) -> Self {
         let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = geometry;
         let sizes = [kernel, stride, dilation].concat();
         assert!(
@@ -41,13 +76,20 @@ impl Conv2d {
             groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
             "groups must divide the channels: {geometry:?}"
         );
-        Self {
-            geometry,
-            isa,
-            forward: Gather::forward(&geometry),
-            backward: Gather::backward(&geometry),
-            weights: WeightGradient::new(&geometry),
-        }
+        let algorithm = if winograd::supports(&geometry) { algorithm } else { Algorithm::Direct };
+        let (forward, backward, weights) = match algorithm {
+            Algorithm::Direct => (
+                Map::Direct(Gather::forward(&geometry)),
+                Map::Direct(Gather::backward(&geometry)),
+                Gradient::Direct(WeightGradient::new(&geometry)),
+            ),
+            Algorithm::Winograd(tile) => (
+                Map::Winograd(WinogradMap::forward(&geometry, tile)),
+                Map::Winograd(WinogradMap::backward(&geometry, tile)),
+                Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
+            ),
+        };
+        Self { geometry, isa, forward, backward, weights }
     }
 
     /// The shape it was planned for.
@@ -67,15 +109,24 @@ impl Conv2d {
         bias: Option<&[f32]>,
         activation: Activation,
         y: &mut [Lanes],
+        workspace: &mut Workspace,
     ) {
-        self.forward.run(self.isa, x, weights, bias, activation, y);
+        match &self.forward {
+            Map::Direct(gather) => gather.run(self.isa, x, weights, bias, activation, y),
+            Map::Winograd(map) => map.run(self.isa, x, weights, bias, activation, y, workspace),
+        }
     }
 
     /// Overwrites `dx` with the gradient of the input, given that of the output (before its activation).
     pub fn backward_input(&self, dy: &[Lanes], weights: &[f32], dx: &mut [Lanes], workspace: &mut Workspace) {
-        let (_, transposed) = workspace.buffers(0, weights.len());
-        weights::transpose(&self.geometry, weights, transposed);
-        self.backward.run(self.isa, dy, transposed, None, Activation::None, dx);
+        match &self.backward {
+            Map::Direct(gather) => {
+                let (_, transposed) = workspace.buffers(0, weights.len());
+                weights::transpose(&self.geometry, weights, transposed);
+                gather.run(self.isa, dy, transposed, None, Activation::None, dx);
+            }
+            Map::Winograd(map) => map.run(self.isa, dy, weights, None, Activation::None, dx, workspace),
+        }
     }
 
     /// Overwrites `dw` and `dbias` with the gradients of weights and bias, given that of the output (before its
@@ -88,7 +139,10 @@ impl Conv2d {
         dbias: Option<&mut [f32]>,
         workspace: &mut Workspace,
     ) {
-        self.weights.run(self.isa, x, dy, dw, workspace);
+        match &self.weights {
+            Gradient::Direct(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+            Gradient::Winograd(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+        }
         if let Some(dbias) = dbias {
             weights::bias_gradient(self.isa, &self.geometry, dy, dbias);
         }
