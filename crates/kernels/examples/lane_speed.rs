@@ -9,7 +9,9 @@
 use std::time::{Duration, Instant};
 
 use taper_kernels::cpu::{Isa, LANES, fma_peak};
-use taper_kernels::lanes::{Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace};
+use taper_kernels::lanes::{
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace,
+};
 
 /// Cheap numbers in -0.5..0.5.
 fn noise(length: usize, seed: u32) -> impl Iterator<Item = f32> {
@@ -71,7 +73,7 @@ fn main() {
 }
 
 /// Name, input and output channels, side of the map, how many of them VGG-16 has.
-const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
+const LAYERS: [(&str, usize, usize, usize, u32); 23] = [
     ("1-64 @28", 1, 64, 28, 1),
     ("64-64 @28", 64, 64, 28, 1),
     ("64-128 @14", 64, 128, 14, 1),
@@ -84,6 +86,11 @@ const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
     ("1-5 @28", 1, 5, 28, 0),
     ("5-5 @28", 5, 5, 28, 0),
     ("16-16 @28", 16, 16, 28, 0),
+    ("24-24 @28", 24, 24, 28, 0),
+    ("32-32 @28", 32, 32, 28, 0),
+    ("32-32 @14", 32, 32, 14, 0),
+    ("32-32 @7", 32, 32, 7, 0),
+    ("64-64 @4", 64, 64, 4, 0),
     ("5-7 @14", 5, 7, 14, 0),
     ("13-13 @14", 13, 13, 14, 0),
     ("10-10 @7", 10, 10, 7, 0),

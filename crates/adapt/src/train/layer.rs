@@ -152,7 +152,7 @@ impl Layer {
         match &mut self.rule {
             Rule::Conv2d { kernel, weights, bias, fused } => {
                 let bias = bias.map(|bias| parameters.value(bias));
-                kernel.forward(x, parameters.value(*weights), bias, *fused, y);
+                kernel.forward(x, parameters.value(*weights), bias, *fused, y, workspace);
             }
             Rule::BatchNorm { kernel, affine, running, batch } => {
                 let [gamma, beta] = affine.map(|id| parameters.value(id));

@@ -1,4 +1,4 @@
-//! Convolution and fully connected layers in lane layout against plain loops, on every instruction set.
+//! Direct convolution and fully connected layers in lane layout against plain loops, on every instruction set.
 
 use crate::support::{
     Noise, assert_close, at_any_threads, bits, central_differences, dot, lane_bits, packed, unpacked,
@@ -6,7 +6,7 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace, flatten, unflatten,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, unflatten,
 };
 
 /// A convolution's operands in plain layout, NHWC and OHWI.
@@ -85,7 +85,7 @@ fn reference(g: &Conv2dGeometry, operands: &Operands, activation: Activation) ->
     Results { y, dx, dw, dbias }
 }
 
-fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa: Isa, algorithm: Algorithm) -> Results {
+fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa: Isa) -> Results {
     let Operands { x, weights, bias, dy } = operands;
     let (in_pixels, out_pixels) = (g.in_height * g.in_width, g.out_height() * g.out_width());
     let x = packed(x, g.batch, in_pixels, g.in_channels);
@@ -93,7 +93,7 @@ fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa:
     let garbage = Lanes([f32::NAN; 16]);
     let (mut y, mut dx) = (vec![garbage; g.output_len()], vec![garbage; g.input_len()]);
     let (mut dw, mut dbias) = (vec![f32::NAN; weights.len()], vec![f32::NAN; bias.len()]);
-    let convolution = Conv2d::with_algorithm(*g, isa, algorithm);
+    let convolution = Conv2d::with_algorithm(*g, isa, Algorithm::Direct);
     let mut workspace = Workspace::new();
     convolution.forward(&x, weights, Some(bias), activation, &mut y, &mut workspace);
     convolution.backward_input(&dy, weights, &mut dx, &mut workspace);
@@ -110,7 +110,7 @@ fn check(g: &Conv2dGeometry, activation: Activation, seed: u64) {
     let operands = Operands::new(g, seed);
     let expect = reference(g, &operands, activation);
     for isa in Isa::available() {
-        let actual = kernels(g, &operands, activation, isa, Algorithm::Direct);
+        let actual = kernels(g, &operands, activation, isa);
         let pairs = [
             ("y", &actual.y, &expect.y),
             ("dx", &actual.dx, &expect.dx),
@@ -217,7 +217,7 @@ fn results_are_the_same_bytes_at_any_threads_and_on_any_instruction_set() {
             .into_iter()
             .map(|isa| {
                 at_any_threads(|| {
-                    let Results { y, dx, dw, dbias } = kernels(&g, &operands, Activation::Relu, isa, Algorithm::Direct);
+                    let Results { y, dx, dw, dbias } = kernels(&g, &operands, Activation::Relu, isa);
                     [y, dx, dw, dbias].map(|values| bits(&values))
                 })
             })
@@ -235,9 +235,9 @@ fn gradients_equal_central_differences() {
     let loss = |x: &[f32], weights: &[f32], bias: &[f32]| {
         let [x, weights, bias] = [x, weights, bias].map(<[f32]>::to_vec);
         let operands = Operands { x, weights, bias, dy: dy.clone() };
-        dot(&kernels(&g, &operands, Activation::None, isa, Algorithm::Direct).y, dy)
+        dot(&kernels(&g, &operands, Activation::None, isa).y, dy)
     };
-    let actual = kernels(&g, &operands, Activation::None, isa, Algorithm::Direct);
+    let actual = kernels(&g, &operands, Activation::None, isa);
     assert_close(&actual.dx, &central_differences(x, 0.5, |x| loss(x, weights, bias)), 1e-6, "dx");
     assert_close(&actual.dw, &central_differences(weights, 0.5, |w| loss(x, w, bias)), 1e-6, "dw");
     assert_close(&actual.dbias, &central_differences(bias, 0.5, |b| loss(x, weights, b)), 1e-6, "dbias");

@@ -51,43 +51,46 @@ enum Gradient {
 }
 
 impl Conv2d {
-    /// Plans a convolution.
+    /// Plans a convolution by the algorithms that are cheapest for its shape.
     ///
     /// # Panics
     ///
     /// Panics if kernel, stride, dilation or groups is 0, or if `groups` does not divide both channel counts.
     pub fn new(geometry: Conv2dGeometry, isa: Isa) -> Self {
-        Self::with_algorithm(geometry, isa, Algorithm::Direct)
+        check(&geometry);
+        Self::plan(geometry, isa, winograd::map_tile(&geometry), winograd::gradient_tile(&geometry))
     }
 
-    /// Plans a convolution by a given algorithm, or directly if that algorithm is not for its shape.
+    /// Plans a convolution by one algorithm, or directly if that algorithm is not for its shape.
     ///
     /// # Panics
     ///
     /// As [`Conv2d::new`].
     pub fn with_algorithm(geometry: Conv2dGeometry, isa: Isa, algorithm: Algorithm) -> Self {
-        let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = geometry;
-        let sizes = [kernel, stride, dilation].concat();
-        assert!(
-            sizes.iter().all(|&size| size > 0),
-            "kernel, stride and dilation must not be 0: {geometry:?}"
-        );
-        assert!(
-            groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
-            "groups must divide the channels: {geometry:?}"
-        );
-        let algorithm = if winograd::supports(&geometry) { algorithm } else { Algorithm::Direct };
-        let (forward, backward, weights) = match algorithm {
-            Algorithm::Direct => (
-                Map::Direct(Gather::forward(&geometry)),
-                Map::Direct(Gather::backward(&geometry)),
-                Gradient::Direct(WeightGradient::new(&geometry)),
-            ),
-            Algorithm::Winograd(tile) => (
+        check(&geometry);
+        let tile = match algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd(tile) => winograd::supports(&geometry).then_some(tile),
+        };
+        Self::plan(geometry, isa, tile, tile)
+    }
+
+    fn plan(
+        geometry: Conv2dGeometry,
+        isa: Isa,
+        map_tile: Option<WinogradTile>,
+        gradient_tile: Option<WinogradTile>,
+    ) -> Self {
+        let [forward, backward] = match map_tile {
+            None => [Map::Direct(Gather::forward(&geometry)), Map::Direct(Gather::backward(&geometry))],
+            Some(tile) => [
                 Map::Winograd(WinogradMap::forward(&geometry, tile)),
                 Map::Winograd(WinogradMap::backward(&geometry, tile)),
-                Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
-            ),
+            ],
+        };
+        let weights = match gradient_tile {
+            None => Gradient::Direct(WeightGradient::new(&geometry)),
+            Some(tile) => Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
         };
         Self { geometry, isa, forward, backward, weights }
     }
@@ -147,4 +150,14 @@ impl Conv2d {
             weights::bias_gradient(self.isa, &self.geometry, dy, dbias);
         }
     }
+}
+
+fn check(geometry: &Conv2dGeometry) {
+    let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = *geometry;
+    let sizes = [kernel, stride, dilation].concat();
+    assert!(sizes.iter().all(|&size| size > 0), "kernel, stride and dilation must not be 0: {geometry:?}");
+    assert!(
+        groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
+        "groups must divide the channels: {geometry:?}"
+    );
 }

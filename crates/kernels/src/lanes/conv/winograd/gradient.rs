@@ -11,10 +11,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::WinogradTile;
 use super::input::{self, TransformInput};
 use super::tiles::Tiles;
 use super::transform::{F2, F4, Transform, along_both};
+use super::{WinogradTile, position_step};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
 use crate::lanes::conv::tile::{self, Finish, Operand, Part, Scalars, Store, Sum};
@@ -23,10 +23,10 @@ use crate::lanes::{
     parallel::{DisjointMut, grain},
 };
 
-/// How many bytes of transformed input and gradient are kept at a time: half of a last-level cache.
-const OPERAND_BYTES: usize = 16 << 20;
+/// How many bytes of transformed input and gradient are kept at a time.
+const OPERAND_BYTES: usize = 4 << 20;
 /// How many bytes of sums are kept at a time.
-const SUM_BYTES: usize = 10 << 20;
+const SUM_BYTES: usize = 4 << 20;
 /// Input channels per task.
 const TASK_CHANNELS: usize = 64;
 
@@ -84,7 +84,7 @@ impl WinogradGradient {
 
     /// Tiles of all blocks.
     fn columns(&self) -> usize {
-        self.blocks * self.source.counts[0] * self.source.counts[1]
+        self.blocks * self.source.per_map()
     }
 
     /// Vectors of output channels.
@@ -124,8 +124,8 @@ impl Operands<'_> {
         let (columns, vectors) = (self.gradient.columns(), self.gradient.vectors());
         let band = self.gradient.band_channels();
         let chunk = self.gradient.chunk_columns(band);
-        let lengths =
-            [band * chunk, vectors * LANES * chunk, band * vectors].map(|length| T * T * length);
+        let lengths = [band * chunk, vectors * LANES * chunk, band * vectors]
+            .map(|length| T * T * position_step(length));
         let (buffer, _) = workspace.buffers(lengths.iter().sum(), 0);
         let (x, buffer) = buffer.split_at_mut(lengths[0]);
         let (dy, sums) = buffer.split_at_mut(lengths[1]);
@@ -166,19 +166,21 @@ impl Operands<'_> {
         target: &mut [Lanes],
     ) {
         let target = DisjointMut::new(target);
-        chunk.clone().into_par_iter().with_min_len(grain()).for_each(|tile| {
+        let slabs = channels.len().div_ceil(LANES);
+        (0..slabs).into_par_iter().with_min_len(grain()).for_each(|slab| {
+            let slab = slab * LANES..channels.len().min((slab + 1) * LANES);
             self.isa.dispatch(TransformInput::<F, M, T> {
                 transform: PhantomData,
                 tiles: &self.gradient.source,
-                tile,
+                columns: chunk.clone(),
                 input: self.x,
                 all_channels: self.gradient.inputs,
-                channels: channels.clone(),
+                channels: channels.start + slab.start..channels.start + slab.end,
                 target: input::Target {
                     lanes: target,
-                    start: tile - chunk.start,
+                    start: slab.start * chunk.len(),
                     channel: chunk.len(),
-                    position: channels.len() * chunk.len(),
+                    position: position_step(channels.len() * chunk.len()),
                 },
             });
         });
@@ -203,7 +205,7 @@ impl Operands<'_> {
                 vector,
                 target,
                 start: (vector * chunk.len() + column) * LANES,
-                position: vectors * chunk.len() * LANES,
+                position: position_step(vectors * chunk.len() * LANES),
             });
         });
     }
@@ -250,27 +252,26 @@ impl<F: Transform<M, T>, const M: usize, const T: usize> WithSimd for TransformG
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let window = self.tiles.window(self.tile);
+        let (block, window) = self.tiles.window(self.tile);
         let plane = self.tiles.plane();
         let first = self.vector * LANES;
         let channels = LANES.min(self.all_channels - first);
-        let dy = &self.dy[(window.block * self.all_channels + first) * plane..][..channels * plane];
-        let mut turned = [[[Lanes::ZERO; LANES]; M]; M];
-        for (row, turned) in turned.iter_mut().enumerate() {
-            for (column, turned) in turned.iter_mut().enumerate() {
+        let dy = &self.dy[(block * self.all_channels + first) * plane..][..channels * plane];
+        let mut turned = [[[Lanes::ZERO; M]; M]; LANES];
+        for row in 0..M {
+            for column in 0..M {
                 let Some(pixel) = window.pixel(row, column) else { continue };
                 for channel in 0..channels {
-                    let values = &dy[channel * plane + pixel];
-                    for (turned, value) in turned.iter_mut().zip(values.0) {
-                        turned.0[channel] = value;
+                    for (turned, value) in turned.iter_mut().zip(dy[channel * plane + pixel].0) {
+                        turned[row][column].0[channel] = value;
                     }
                 }
             }
         }
-        for image in 0..LANES {
+        for (image, turned) in turned.iter().enumerate() {
             along_both::<F::OutputGradient, S, M, T>(
                 simd,
-                |row, column| simd.load(&turned[row][column][image].0),
+                |row, column| simd.load(&turned[row][column].0),
                 |position, value| {
                     // SAFETY: each task writes its own tile of its own channels.
                     let to = unsafe { self.target.slice(self.start + position * self.position + image, 1) };
@@ -303,14 +304,15 @@ impl WithSimd for Multiply<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let size = self.channels * self.columns;
-        let x = &self.x[self.position * size..][..size];
+        let x = &self.x[self.position * position_step(size)..][..size];
         let size = self.vectors * self.columns * LANES;
-        let dy = &self.dy[self.position * size..][..size];
+        let dy = &self.dy[self.position * position_step(size)..][..size];
+        let sums = self.position * position_step(self.channels * self.vectors);
         let tile_rows = tile::best_rows::<S>(self.slab.len(), self.vectors);
         for (vector, columns) in tile::pieces(self.vectors, tile::columns_for::<S>(tile_rows)) {
             for (row, rows) in tile::pieces(self.slab.len(), tile_rows) {
                 let channel = self.slab.start + row;
-                let target = (self.position * self.channels + channel) * self.vectors + vector;
+                let target = sums + channel * self.vectors + vector;
                 let line = self.columns * LANES;
                 let sum = Sum {
                     parts: &[Part { left: 0, right: 0 }],
@@ -352,7 +354,7 @@ impl<F: Transform<M, T>, const M: usize, const T: usize> WithSimd for TransformB
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let position = self.channels.len() * self.row;
+        let position = position_step(self.channels.len() * self.row);
         for (n, channel) in self.channels.clone().enumerate() {
             let sums = &self.sums[n * self.row..];
             along_both::<F::TapsGradient, S, T, 3>(

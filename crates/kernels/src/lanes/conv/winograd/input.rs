@@ -10,11 +10,11 @@ use super::transform::{Transform, along_both};
 use crate::cpu::{Simd, WithSimd};
 use crate::lanes::{Lanes, parallel::DisjointMut};
 
-/// Transforms one tile of some channels of an activation.
+/// Transforms some tiles of some channels of an activation.
 pub(super) struct TransformInput<'a, F, const M: usize, const T: usize> {
     pub(super) transform: PhantomData<F>,
     pub(super) tiles: &'a Tiles,
-    pub(super) tile: usize,
+    pub(super) columns: Range<usize>,
     /// `[blocks][all_channels][map]`.
     pub(super) input: &'a [Lanes],
     pub(super) all_channels: usize,
@@ -22,8 +22,8 @@ pub(super) struct TransformInput<'a, F, const M: usize, const T: usize> {
     pub(super) target: Target<'a>,
 }
 
-/// Where transformed tiles go: the place of the first channel's first position, and the distances from channel to
-/// channel and from position to position.
+/// Where transformed tiles go: the place of the first tile's first channel's first position, and the distances from
+/// channel to channel and from position to position. Tiles lie side by side.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) lanes: DisjointMut<'a, Lanes>,
@@ -37,24 +37,26 @@ impl<F: Transform<M, T>, const M: usize, const T: usize> WithSimd for TransformI
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let window = self.tiles.window(self.tile);
         let plane = self.tiles.plane();
-        let first = window.block * self.all_channels;
         for (n, channel) in self.channels.enumerate() {
-            let input = &self.input[(first + channel) * plane..][..plane];
-            let start = self.target.start + n * self.target.channel;
-            along_both::<F::Input, S, T, T>(
-                simd,
-                |row, column| match window.pixel(row, column) {
-                    Some(pixel) => simd.load(&input[pixel].0),
-                    None => simd.zero(),
-                },
-                |position, value| {
-                    // SAFETY: a target takes each position of each channel of a tile from one task only.
-                    let to = unsafe { self.target.lanes.slice(start + position * self.target.position, 1) };
-                    simd.store(value, &mut to[0].0);
-                },
-            );
+            for (column, tile) in self.columns.clone().enumerate() {
+                let (block, window) = self.tiles.window(tile);
+                let input = &self.input[(block * self.all_channels + channel) * plane..][..plane];
+                let start = self.target.start + n * self.target.channel + column;
+                along_both::<F::Input, S, T, T>(
+                    simd,
+                    |row, column| match window.pixel(row, column) {
+                        Some(pixel) => simd.load(&input[pixel].0),
+                        None => simd.zero(),
+                    },
+                    |position, value| {
+                        // SAFETY: a target takes each position of each channel of a tile from one task only.
+                        let to =
+                            unsafe { self.target.lanes.slice(start + position * self.target.position, 1) };
+                        simd.store(value, &mut to[0].0);
+                    },
+                );
+            }
         }
     }
 }

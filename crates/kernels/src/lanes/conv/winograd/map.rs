@@ -1,40 +1,36 @@
 //! From one activation to another: the forward pass and the gradient of the input.
 
-#![allow(unsafe_code, reason = "register tiles stride through operands by address")]
-
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::WinogradTile;
 use super::input::{self, TransformInput};
+use super::output::TransformOutput;
+use super::product::{Product, Weights};
 use super::share::{share, workers};
+use super::taps::{Direction, TransformTaps};
 use super::tiles::Tiles;
-use super::transform::{F2, F4, Transform, along_both};
+use super::transform::{F2, F4, Transform};
+use super::{WinogradTile, position_step};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
-use crate::lanes::conv::tile::{self, Finish, Operand, Part, Scalars, Store, Sum};
+use crate::lanes::conv::tile;
 use crate::lanes::{
     Activation, Lanes, Workspace, blocks,
     parallel::{DisjointMut, grain},
 };
 
-/// How many bytes of transformed input are kept at a time: half of a last-level cache.
-const INPUT_BYTES: usize = 16 << 20;
-/// How many bytes of transformed weights are kept at a time.
-const WEIGHT_BYTES: usize = 4 << 20;
-/// Channels per task, so that the products of a few tiles stay in a second-level cache.
+/// How many bytes of transformed input are kept at a time where weights are many.
+const INPUT_BYTES: usize = 6 << 20;
+/// How many bytes of transformed weights are kept at a time where weights are many.
+const WEIGHT_BYTES: usize = 2 << 20;
+/// Transformed weights of at most this size are kept whole, and read again for every panel.
+const WHOLE_WEIGHT_BYTES: usize = 10 << 20;
+/// Channels per task, so that the sums of a panel stay in a second-level cache.
 const TASK_CHANNELS: usize = 32;
-
-/// How the weights `[o][taps][i]` act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    /// From i to o.
-    Forward,
-    /// From o to i, turned by 180°.
-    Backward,
-}
+/// The most columns of a panel, so that its input at one position stays close to the registers.
+const PANEL_COLUMNS: usize = 3;
 
 /// A convolution of one shape, or its adjoint.
 #[derive(Clone, Debug)]
@@ -115,7 +111,7 @@ impl WinogradMap {
 
     /// Tiles of all blocks.
     fn columns(&self) -> usize {
-        self.blocks * self.source.counts[0] * self.source.counts[1]
+        self.blocks * self.source.per_map()
     }
 
     /// How many tiles have `INPUT_BYTES` of transformed input.
@@ -149,95 +145,222 @@ impl Operands<'_> {
         workspace: &mut Workspace,
     ) {
         let WinogradMap { inputs, outputs, .. } = *self.map;
-        let positions = T * T;
-        let (chunk, band) = (self.map.chunk_columns(), self.map.band_channels());
-        let tile = self.isa.dispatch(ChooseTile { rows: band.min(TASK_CHANNELS), columns: chunk });
-        let (workers, products) = (workers(), positions * TASK_CHANNELS * tile.1);
-        let (vectors, transformed_weights) = workspace
-            .buffers(chunk * inputs * positions + workers * products, positions * band * inputs);
-        let (transformed_input, scratch) = vectors.split_at_mut(chunk * inputs * positions);
+        let columns = self.map.columns();
+        let tile = self.isa.dispatch(ChooseTile { rows: outputs.min(TASK_CHANNELS), columns });
+        let panels = Panels { first: 0, columns, most: tile.1 };
+        let weights = T * T * outputs * inputs * size_of::<f32>();
         let output = DisjointMut::new(output);
-        for first in (0..self.map.columns()).step_by(chunk) {
-            let columns = chunk.min(self.map.columns() - first);
-            let panels = Panels { first, columns, most: tile.1 };
-            self.transform_input::<F, M, T>(panels, transformed_input);
+        if weights <= WHOLE_WEIGHT_BYTES && panels.count() >= 4 * workers() {
+            self.panel_by_panel::<F, M, T>(panels, tile.0, output, workspace);
+        } else {
+            self.position_by_position::<F, M, T>(tile, output, workspace);
+        }
+    }
+
+    /// Gives each thread whole panels, whose transformed input and products stay in its cache.
+    fn panel_by_panel<F: Transform<M, T>, const M: usize, const T: usize>(
+        &self,
+        panels: Panels,
+        tile_rows: usize,
+        output: DisjointMut<Lanes>,
+        workspace: &mut Workspace,
+    ) {
+        let WinogradMap { inputs, outputs, .. } = *self.map;
+        let weights_step = self.weights_step(outputs);
+        let input_length = T * T * position_step(inputs * panels.most);
+        let scratch_length = input_length + T * T * position_step(TASK_CHANNELS * panels.most);
+        let (buffer, _) = workspace.buffers(T * T * weights_step + workers() * scratch_length, 0);
+        let (weights, scratch) = buffer.split_at_mut(T * T * weights_step);
+        self.transform_weights::<F, M, T>(0..outputs, weights);
+        share(scratch, scratch_length, panels.count(), |n, scratch| {
+            let panel = panels.get(n);
+            let (input, sums) = scratch.split_at_mut(input_length);
+            let input_step = position_step(inputs * panel.columns);
+            self.transform_input::<F, M, T>(panel, 0..inputs, DisjointMut::new(input), 0, input_step);
+            for channel in (0..outputs).step_by(TASK_CHANNELS) {
+                let channels = channel..outputs.min(channel + TASK_CHANNELS);
+                let step = position_step(channels.len() * panel.columns);
+                let target = DisjointMut::new(&mut *sums);
+                for position in 0..T * T {
+                    self.isa.dispatch(Product {
+                        depth: inputs,
+                        tile_rows,
+                        rows: channels.clone(),
+                        weights: self.weights_at(position, weights_step, outputs, weights),
+                        columns: panel.columns,
+                        input: &input[position * input_step..],
+                        target,
+                        start: position * step,
+                        row: panel.columns,
+                    });
+                }
+                self.transform_output::<F, M, T>(panel, channels, sums, panel.columns, step, output);
+            }
+        });
+    }
+
+    /// Works on all columns of a chunk and all channels of a band at one position after the other, so that what is
+    /// read again stays in a cache.
+    fn position_by_position<F: Transform<M, T>, const M: usize, const T: usize>(
+        &self,
+        (tile_rows, most): tile::Shape,
+        output: DisjointMut<Lanes>,
+        workspace: &mut Workspace,
+    ) {
+        let WinogradMap { inputs, outputs, .. } = *self.map;
+        let (columns, chunk, band) = (self.map.columns(), self.map.chunk_columns(), self.map.band_channels());
+        let lengths = [position_step(inputs * chunk), self.weights_step(band), position_step(band * chunk)]
+            .map(|step| T * T * step);
+        let (buffer, _) = workspace.buffers(lengths.iter().sum(), 0);
+        let (input, buffer) = buffer.split_at_mut(lengths[0]);
+        let (weights, sums) = buffer.split_at_mut(lengths[1]);
+        for first in (0..columns).step_by(chunk) {
+            let panels = Panels { first, columns: chunk.min(columns - first), most };
+            let input_step = position_step(inputs * panels.columns);
+            let target = DisjointMut::new(&mut *input);
+            tasks(panels.count(), inputs, |n, channels| {
+                let panel = panels.get(n);
+                let start = (panel.first - first) * inputs;
+                self.transform_input::<F, M, T>(panel, channels, target, start, input_step);
+            });
             for channel in (0..outputs).step_by(band) {
                 let channels = channel..outputs.min(channel + band);
-                if first == 0 || band < outputs {
-                    self.transform_weights::<F, M, T>(channels.clone(), transformed_weights);
+                if first == 0 || channels.len() < outputs {
+                    self.transform_weights::<F, M, T>(channels.clone(), weights);
                 }
-                let slabs = channels.len().div_ceil(TASK_CHANNELS);
-                share(scratch, products, panels.count() * slabs, |task, products| {
-                    let (panel, slab) = (task / slabs, task % slabs * TASK_CHANNELS);
-                    self.isa.dispatch(MultiplyPanel::<F, M, T> {
-                        transform: PhantomData,
-                        operands: self,
-                        band: channels.clone(),
-                        slab: slab..channels.len().min(slab + TASK_CHANNELS),
-                        panel: panels.get(panel),
-                        tile_rows: tile.0,
-                        input: transformed_input,
-                        weights: transformed_weights,
-                        products,
-                        output,
-                    });
+                let weights_step = self.weights_step(channels.len());
+                let step = position_step(channels.len() * panels.columns);
+                let target = DisjointMut::new(&mut *sums);
+                tasks(T * T, channels.len(), |position, rows| {
+                    for n in 0..panels.count() {
+                        let panel = panels.get(n);
+                        let column = panel.first - first;
+                        self.isa.dispatch(Product {
+                            depth: inputs,
+                            tile_rows,
+                            weights: self.weights_at(position, weights_step, channels.len(), weights),
+                            columns: panel.columns,
+                            input: &input[position * input_step + column * inputs..],
+                            target,
+                            start: position * step + rows.start * panels.columns + column,
+                            row: panels.columns,
+                            rows: rows.clone(),
+                        });
+                    }
+                });
+                let sums = &*sums;
+                tasks(panels.count(), channels.len(), |n, rows| {
+                    let panel = panels.get(n);
+                    let sums = &sums[rows.start * panels.columns + panel.first - first..];
+                    let channels = channel + rows.start..channel + rows.end;
+                    self.transform_output::<F, M, T>(panel, channels, sums, panels.columns, step, output);
                 });
             }
         }
     }
 
-    /// Transforms the input of a chunk to `[panels][T²][inputs][columns of the panel]`.
+    /// Transforms some channels of the input of a panel, to `[inputs][columns]` at each position.
     fn transform_input<F: Transform<M, T>, const M: usize, const T: usize>(
         &self,
-        panels: Panels,
-        target: &mut [Lanes],
+        panel: Panel,
+        channels: Range<usize>,
+        target: DisjointMut<Lanes>,
+        start: usize,
+        position: usize,
     ) {
-        let inputs = self.map.inputs;
-        let target = DisjointMut::new(target);
-        let slabs = inputs.div_ceil(TASK_CHANNELS);
-        (0..panels.count() * slabs).into_par_iter().with_min_len(grain()).for_each(|task| {
-            let panel = panels.get(task / slabs);
-            let channel = task % slabs * TASK_CHANNELS;
-            for column in 0..panel.columns {
-                self.isa.dispatch(TransformInput::<F, M, T> {
-                    transform: PhantomData,
-                    tiles: &self.map.source,
-                    tile: panels.first + panel.start + column,
-                    input: self.input,
-                    all_channels: inputs,
-                    channels: channel..inputs.min(channel + TASK_CHANNELS),
-                    target: input::Target {
-                        lanes: target,
-                        start: panel.start * inputs * T * T + channel * panel.columns + column,
-                        channel: panel.columns,
-                        position: inputs * panel.columns,
-                    },
-                });
-            }
+        self.isa.dispatch(TransformInput::<F, M, T> {
+            transform: PhantomData,
+            tiles: &self.map.source,
+            columns: panel.first..panel.first + panel.columns,
+            input: self.input,
+            all_channels: self.map.inputs,
+            target: input::Target {
+                lanes: target,
+                start: start + channels.start * panel.columns,
+                channel: panel.columns,
+                position,
+            },
+            channels,
         });
     }
 
-    /// Transforms the weights of some channels of the output, to `[T²][o][i]` for the o and i of these channels.
+    /// Computes the output of some channels of a panel.
+    fn transform_output<F: Transform<M, T>, const M: usize, const T: usize>(
+        &self,
+        panel: Panel,
+        channels: Range<usize>,
+        sums: &[Lanes],
+        channel: usize,
+        position: usize,
+        output: DisjointMut<Lanes>,
+    ) {
+        self.isa.dispatch(TransformOutput::<F, M, T> {
+            transform: PhantomData,
+            tiles: &self.map.result,
+            columns: panel.first..panel.first + panel.columns,
+            channels,
+            all_channels: self.map.outputs,
+            sums,
+            channel,
+            position,
+            bias: self.bias,
+            activation: self.activation,
+            output,
+        });
+    }
+
+    /// The transformed weights at a position, of `channels` channels of the output.
+    fn weights_at<'a>(
+        &self,
+        position: usize,
+        step: usize,
+        channels: usize,
+        weights: &'a [Lanes],
+    ) -> Weights<'a> {
+        let (line, term) = match self.map.direction {
+            Direction::Forward => (self.map.inputs.next_multiple_of(LANES), 1),
+            Direction::Backward => (1, channels.next_multiple_of(LANES)),
+        };
+        Weights { values: &weights[position * step..][..step], line, term }
+    }
+
+    /// The channels of both sides of transformed weights `[T²][o][i]` for some channels of the output.
+    fn weights_sides(&self, channels: Range<usize>) -> [Range<usize>; 2] {
+        match self.map.direction {
+            Direction::Forward => [channels, 0..self.map.inputs],
+            Direction::Backward => [0..self.map.inputs, channels],
+        }
+    }
+
+    /// Vectors from one position to the next of the transformed weights for `channels` of the output.
+    fn weights_step(&self, channels: usize) -> usize {
+        let [outer, inner] = self.weights_sides(0..channels);
+        position_step(outer.len() * inner.len().div_ceil(LANES))
+    }
+
+    /// Transforms the weights of some channels of the output to `[T²][o][i]`, in whole vectors of i.
     fn transform_weights<F: Transform<M, T>, const M: usize, const T: usize>(
         &self,
         channels: Range<usize>,
-        target: &mut [f32],
+        target: &mut [Lanes],
     ) {
-        let (row, outer, inner) = match self.map.direction {
-            Direction::Forward => (self.map.inputs, channels, 0..self.map.inputs),
-            Direction::Backward => (self.map.outputs, 0..self.map.inputs, channels),
+        let position = self.weights_step(channels.len());
+        let [outer, inner] = self.weights_sides(channels);
+        let row = match self.map.direction {
+            Direction::Forward => self.map.inputs,
+            Direction::Backward => self.map.outputs,
         };
         let target = DisjointMut::new(target);
         outer.clone().into_par_iter().with_min_len(grain()).for_each(|n| {
-            self.isa.dispatch(TransformWeights::<F, M, T> {
+            self.isa.dispatch(TransformTaps::<F, M, T> {
                 transform: PhantomData,
                 direction: self.map.direction,
                 weights: &self.weights[n * 9 * row..][..9 * row],
                 row,
                 channels: inner.clone(),
                 target,
-                start: (n - outer.start) * inner.len(),
-                position: outer.len() * inner.len(),
+                start: (n - outer.start) * inner.len().div_ceil(LANES),
+                position,
             });
         });
     }
@@ -252,11 +375,11 @@ struct Panels {
     most: usize,
 }
 
-/// Columns `start..start + columns` of a chunk.
+/// Columns of a chunk that are worked on together.
 #[derive(Clone, Copy, Debug)]
 struct Panel {
+    /// The first tile among those of all blocks.
     first: usize,
-    start: usize,
     columns: usize,
 }
 
@@ -268,7 +391,7 @@ impl Panels {
     fn get(&self, n: usize) -> Panel {
         let start = n * self.columns / self.count();
         let end = (n + 1) * self.columns / self.count();
-        Panel { first: self.first, start, columns: end - start }
+        Panel { first: self.first + start, columns: end - start }
     }
 }
 
@@ -283,155 +406,16 @@ impl WithSimd for ChooseTile {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> tile::Shape {
-        let rows = tile::best_rows::<S>(self.rows, self.columns);
-        (rows, tile::columns_for::<S>(rows))
+        let rows = tile::best_rows::<S>(self.rows, self.columns.min(PANEL_COLUMNS));
+        (rows, tile::columns_for::<S>(rows).min(PANEL_COLUMNS))
     }
 }
 
-/// Transforms the weights `[9][row]` between one channel on one side and some on the other.
-struct TransformWeights<'a, F, const M: usize, const T: usize> {
-    transform: PhantomData<F>,
-    direction: Direction,
-    weights: &'a [f32],
-    row: usize,
-    channels: Range<usize>,
-    target: DisjointMut<'a, f32>,
-    start: usize,
-    position: usize,
-}
-
-impl<F: Transform<M, T>, const M: usize, const T: usize> WithSimd for TransformWeights<'_, F, M, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for first in self.channels.clone().step_by(LANES) {
-            let width = LANES.min(self.channels.end - first);
-            let to = self.start + first - self.channels.start;
-            along_both::<F::Taps, S, 3, T>(
-                simd,
-                |row, column| {
-                    let tap = match self.direction {
-                        Direction::Forward => 3 * row + column,
-                        Direction::Backward => 8 - (3 * row + column),
-                    };
-                    let weights = &self.weights[tap * self.row + first..][..width];
-                    match weights.as_array() {
-                        Some(weights) => simd.load(weights),
-                        None => {
-                            let mut padded = [0.0; LANES];
-                            padded[..width].copy_from_slice(weights);
-                            simd.load(&padded)
-                        }
-                    }
-                },
-                |position, value| {
-                    // SAFETY: each task writes the transformed weights of its own channel.
-                    let to = unsafe { self.target.slice(to + position * self.position, width) };
-                    match to.as_mut_array() {
-                        Some(to) => simd.store(value, to),
-                        None => {
-                            let mut padded = [0.0; LANES];
-                            simd.store(value, &mut padded);
-                            to.copy_from_slice(&padded[..width]);
-                        }
-                    }
-                },
-            );
-        }
-    }
-}
-
-/// Computes a slab of channels of the tiles of a panel.
-struct MultiplyPanel<'a, F, const M: usize, const T: usize> {
-    transform: PhantomData<F>,
-    operands: &'a Operands<'a>,
-    /// The channels whose weights are there, and which of them are computed.
-    band: Range<usize>,
-    slab: Range<usize>,
-    panel: Panel,
-    tile_rows: usize,
-    input: &'a [Lanes],
-    weights: &'a [f32],
-    /// `[T²][slab][columns of the panel]`.
-    products: &'a mut [Lanes],
-    output: DisjointMut<'a, Lanes>,
-}
-
-impl<F: Transform<M, T>, const M: usize, const T: usize> WithSimd for MultiplyPanel<'_, F, M, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        self.multiply(simd);
-        self.transform_back(simd);
-    }
-}
-
-impl<F: Transform<M, T>, const M: usize, const T: usize> MultiplyPanel<'_, F, M, T> {
-    #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S) {
-        let inputs = self.operands.map.inputs;
-        let columns = self.panel.columns;
-        let size = inputs * columns;
-        let input = &self.input[self.panel.start * inputs * T * T..][..T * T * size];
-        let weights = &self.weights[..T * T * self.band.len() * inputs];
-        // In f32, how far the weights are from one channel of the output to the next, and from one of the input.
-        let (line, term) = match self.operands.map.direction {
-            Direction::Forward => (inputs, 1),
-            Direction::Backward => (1, self.band.len()),
-        };
-        let products = DisjointMut::new(&mut self.products[..T * T * self.slab.len() * columns]);
-        for position in 0..T * T {
-            for (row, rows) in tile::pieces(self.slab.len(), self.tile_rows) {
-                let left = position * self.band.len() * inputs + (self.slab.start + row) * line;
-                let target = (position * self.slab.len() + row) * columns;
-                let sum = Sum {
-                    parts: &[Part { left: 0, right: 0 }],
-                    depth: inputs,
-                    left: Operand { start: weights.as_ptr().wrapping_add(left), line, term },
-                    right: Operand {
-                        start: input[position * size..].as_ptr().cast(),
-                        line: LANES,
-                        term: columns * LANES,
-                    },
-                    target: tile::Target {
-                        start: products.pointer(target).cast(),
-                        row: columns * LANES,
-                        column: LANES,
-                    },
-                };
-                let finish = Finish::Sums(Store::Replace);
-                // SAFETY: the slices above hold the panel's input, the band's weights and the slab's products.
-                unsafe { tile::compute::<Scalars, S>(simd, (rows, columns), &sum, finish) };
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn transform_back<S: Simd>(&mut self, simd: S) {
-        let Operands { map, bias, activation, .. } = *self.operands;
-        let (columns, plane) = (self.panel.columns, map.result.plane());
-        for column in 0..columns {
-            let window = map.result.window(self.panel.first + self.panel.start + column);
-            for row in 0..self.slab.len() {
-                let channel = self.band.start + self.slab.start + row;
-                let bias = simd.splat(bias.map_or(0.0, |bias| bias[channel]));
-                let start = (window.block * map.outputs + channel) * plane;
-                let products = &self.products[row * columns + column..];
-                let position = self.slab.len() * columns;
-                along_both::<F::Output, S, T, M>(
-                    simd,
-                    |row, column| simd.load(&products[(row * T + column) * position].0),
-                    |at, value| {
-                        if let Some(pixel) = window.pixel(at / M, at % M) {
-                            // SAFETY: each pixel of a channel lies in one tile, and each tile in one task.
-                            let to = unsafe { self.output.slice(start + pixel, 1) };
-                            simd.store(activation.apply(simd, simd.add(value, bias)), &mut to[0].0);
-                        }
-                    },
-                );
-            }
-        }
-    }
+/// Runs a task for each of `count` and each slab of `channels`.
+fn tasks(count: usize, channels: usize, work: impl Fn(usize, Range<usize>) + Sync + Send) {
+    let slabs = channels.div_ceil(TASK_CHANNELS);
+    (0..count * slabs).into_par_iter().with_min_len(grain()).for_each(|task| {
+        let channel = task % slabs * TASK_CHANNELS;
+        work(task / slabs, channel..channels.min(channel + TASK_CHANNELS));
+    });
 }
