@@ -1,7 +1,7 @@
-//! Speed of convolution in lane layout for the layers of VGG-16 on 28 × 28 images and of its pruned form, in
-//! GFLOP/s, next to the peak of fused multiply-adds.
+//! Speed of convolution in lane layout for the layers of VGG-16 on 28 × 28 images, of its pruned form and of
+//! ResNet-50, by each algorithm, next to the peak of fused multiply-adds.
 //!
-//! `cargo run --release -p taper-kernels --example lane_speed -- [threads] [filter]`
+//! `cargo run --release -p taper-kernels --example lane_speed -- [threads] [instruction set] [layer]`
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
@@ -27,11 +27,12 @@ fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
     (0..length).map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap()))).collect()
 }
 
-/// Names of the algorithms, in the order of their columns.
-const ALGORITHMS: [(&str, Algorithm); 3] = [
-    ("direct", Algorithm::Direct),
-    ("F(2,3)", Algorithm::Winograd(WinogradTile::Two)),
-    ("F(4,3)", Algorithm::Winograd(WinogradTile::Four)),
+/// Names of the algorithms, in the order of their columns; `None` is the kernel's own choice.
+const ALGORITHMS: [(&str, Option<Algorithm>); 4] = [
+    ("direct", Some(Algorithm::Direct)),
+    ("F(2,3)", Some(Algorithm::Winograd(WinogradTile::Two))),
+    ("F(4,3)", Some(Algorithm::Winograd(WinogradTile::Four))),
+    ("chosen", None),
 ];
 
 fn main() {
@@ -122,7 +123,10 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
         padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
         groups: 1,
     };
-    let convolutions = ALGORITHMS.map(|(_, algorithm)| Conv2d::with_algorithm(geometry, isa, algorithm));
+    let convolutions = ALGORITHMS.map(|(_, algorithm)| match algorithm {
+        Some(algorithm) => Conv2d::with_algorithm(geometry, isa, algorithm),
+        None => Conv2d::new(geometry, isa),
+    });
     let (x, mut dx) = (lanes(geometry.input_len(), 1), lanes(geometry.input_len(), 2));
     let (mut y, dy) = (lanes(geometry.output_len(), 3), lanes(geometry.output_len(), 4));
     let weights: Vec<f32> = noise(geometry.weights_len(), 5).collect();
