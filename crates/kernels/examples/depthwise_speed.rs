@@ -96,7 +96,9 @@ fn times(isa: Isa, geometry: Conv2dGeometry) -> [f64; 3] {
     let mut dw = weights.clone();
     let mut workspace = Workspace::new();
     [
-        least_time(|| convolution.forward(&x, &weights, Some(&bias), Activation::Relu6, &mut y)),
+        least_time(|| {
+            convolution.forward(&x, &weights, Some(&bias), Activation::Relu6, &mut y, &mut workspace)
+        }),
         least_time(|| convolution.backward_weights(&x, &dy, &mut dw, None, &mut workspace)),
         least_time(|| convolution.backward_input(&dy, &weights, &mut dx, &mut workspace)),
     ]

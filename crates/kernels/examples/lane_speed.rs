@@ -1,7 +1,7 @@
-//! Speed of convolution in lane layout for the layers of VGG-16 on 28 × 28 images and of its pruned form, in
-//! GFLOP/s, next to the peak of fused multiply-adds.
+//! Speed of convolution in lane layout for the layers of VGG-16 on 28 × 28 images, of its pruned form and of
+//! ResNet-50, by each algorithm, next to the peak of fused multiply-adds.
 //!
-//! `cargo run --release -p taper-kernels --example lane_speed -- [threads] [filter]`
+//! `cargo run --release -p taper-kernels --example lane_speed -- [threads] [instruction set] [layer]`
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
@@ -9,22 +9,9 @@
 use std::time::{Duration, Instant};
 
 use taper_kernels::cpu::{Isa, LANES, fma_peak};
-use taper_kernels::lanes::{Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace};
-
-/// The least of the times of several calls, in seconds.
-fn least_time(mut f: impl FnMut()) -> f64 {
-    f();
-    let mut least = f64::MAX;
-    let start = Instant::now();
-    let mut calls = 0;
-    while calls < 3 || (calls < 200 && start.elapsed().as_secs_f64() < 0.25) {
-        let start = Instant::now();
-        f();
-        least = least.min(start.elapsed().as_secs_f64());
-        calls += 1;
-    }
-    least
-}
+use taper_kernels::lanes::{
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace,
+};
 
 /// Cheap numbers in -0.5..0.5.
 fn noise(length: usize, seed: u32) -> impl Iterator<Item = f32> {
@@ -40,41 +27,54 @@ fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
     (0..length).map(|_| Lanes(std::array::from_fn(|_| values.next().unwrap()))).collect()
 }
 
+/// Names of the algorithms, in the order of their columns; `None` is the kernel's own choice.
+const ALGORITHMS: [(&str, Option<Algorithm>); 4] = [
+    ("direct", Some(Algorithm::Direct)),
+    ("F(2,3)", Some(Algorithm::Winograd(WinogradTile::Two))),
+    ("F(4,3)", Some(Algorithm::Winograd(WinogradTile::Four))),
+    ("chosen", None),
+];
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(2, |threads| threads.parse().unwrap());
     let filter = arguments.next().unwrap_or_default();
+    let layers = arguments.next().unwrap_or_default();
     let isa = Isa::available().into_iter().find(|isa| isa.name().contains(&filter)).unwrap_or(Isa::best());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let peak = fma_peak(isa, Duration::from_millis(500)) / 1e9;
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
-        println!("{:>16} {:>6} {:>8} {:>8} {:>8}   ms", "layer", "batch", "forward", "dw", "dx");
-        for batch in [64, 256] {
-            let mut total = [0.0; 3];
-            for (name, inputs, outputs, side, repeats) in LAYERS {
+        let names = ALGORITHMS.map(|(name, _)| format!("{name:>26}")).concat();
+        println!("{:>12} {:>6} {names}   (ms of forward, dw, dx)", "layer", "batch");
+        for (network, batch, table) in
+            [("VGG-16", 64, &LAYERS[..]), ("VGG-16", 256, &LAYERS), ("ResNet-50", 16, &RESNET)]
+        {
+            let mut totals = [[0.0; 3]; ALGORITHMS.len()];
+            for &(name, inputs, outputs, side, repeats) in table {
+                if !name.contains(&layers) {
+                    continue;
+                }
                 let times = layer(isa, batch, inputs, outputs, side);
-                let flops = 2.0 * (batch * inputs * outputs * 9 * side * side) as f64;
-                let [forward, dw, dx] = times.map(|time| flops / time / 1e9);
-                let [a, b, c] = times.map(|time| time * 1e3);
-                println!("{name:>16} {batch:>6} {forward:>8.0} {dw:>8.0} {dx:>8.0}   {a:.3} {b:.3} {c:.3}");
-                if inputs == 1 || inputs >= 64 {
-                    for (total, time) in total.iter_mut().zip(times) {
-                        *total += time * f64::from(repeats);
-                    }
+                let columns = times.map(|times| times.map(|time| format!("{:>8.2}", time * 1e3)).concat());
+                println!("{name:>12} {batch:>6}   {}", columns.join("  "));
+                for (total, time) in totals.as_flattened_mut().iter_mut().zip(times.as_flattened()) {
+                    *total += time * f64::from(repeats);
                 }
             }
-            let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
-            let rate = batch as f64 / total.iter().sum::<f64>();
-            println!(
-                "VGG-16 batch {batch}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s"
-            );
+            for ((name, _), total) in ALGORITHMS.iter().zip(totals) {
+                let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
+                let rate = batch as f64 / total.iter().sum::<f64>();
+                println!(
+                    "{network} batch {batch}, {name}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s"
+                );
+            }
         }
     });
 }
 
 /// Name, input and output channels, side of the map, how many of them VGG-16 has.
-const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
+const LAYERS: [(&str, usize, usize, usize, u32); 23] = [
     ("1-64 @28", 1, 64, 28, 1),
     ("64-64 @28", 64, 64, 28, 1),
     ("64-128 @14", 64, 128, 14, 1),
@@ -87,6 +87,11 @@ const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
     ("1-5 @28", 1, 5, 28, 0),
     ("5-5 @28", 5, 5, 28, 0),
     ("16-16 @28", 16, 16, 28, 0),
+    ("24-24 @28", 24, 24, 28, 0),
+    ("32-32 @28", 32, 32, 28, 0),
+    ("32-32 @14", 32, 32, 14, 0),
+    ("32-32 @7", 32, 32, 7, 0),
+    ("64-64 @4", 64, 64, 4, 0),
     ("5-7 @14", 5, 7, 14, 0),
     ("13-13 @14", 13, 13, 14, 0),
     ("10-10 @7", 10, 10, 7, 0),
@@ -95,8 +100,17 @@ const LAYERS: [(&str, usize, usize, usize, u32); 18] = [
     ("5-5 @2", 5, 5, 2, 0),
 ];
 
-/// Times of forward, gradient of weights, gradient of input.
-fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> [f64; 3] {
+/// The same for the 3 × 3 convolutions of ResNet-50 on 128 × 128 images.
+const RESNET: [(&str, usize, usize, usize, u32); 4] = [
+    ("64-64 @32", 64, 64, 32, 3),
+    ("128-128 @16", 128, 128, 16, 4),
+    ("256-256 @8", 256, 256, 8, 6),
+    ("512-512 @4", 512, 512, 4, 3),
+];
+
+/// Times of forward, gradient of weights, gradient of input by each algorithm, in seconds: the least of several calls,
+/// one of each in turn.
+fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> [[f64; 3]; ALGORITHMS.len()] {
     let geometry = Conv2dGeometry {
         batch,
         in_channels: inputs,
@@ -109,16 +123,38 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
         padding: Padding { top: 1, bottom: 1, left: 1, right: 1 },
         groups: 1,
     };
-    let convolution = Conv2d::new(geometry, isa);
+    let convolutions = ALGORITHMS.map(|(_, algorithm)| match algorithm {
+        Some(algorithm) => Conv2d::with_algorithm(geometry, isa, algorithm),
+        None => Conv2d::new(geometry, isa),
+    });
     let (x, mut dx) = (lanes(geometry.input_len(), 1), lanes(geometry.input_len(), 2));
     let (mut y, dy) = (lanes(geometry.output_len(), 3), lanes(geometry.output_len(), 4));
     let weights: Vec<f32> = noise(geometry.weights_len(), 5).collect();
     let bias: Vec<f32> = noise(outputs, 6).collect();
     let (mut dw, mut dbias) = (weights.clone(), bias.clone());
     let mut workspace = Workspace::new();
-    [
-        least_time(|| convolution.forward(&x, &weights, Some(&bias), Activation::Relu, &mut y)),
-        least_time(|| convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace)),
-        least_time(|| convolution.backward_input(&dy, &weights, &mut dx, &mut workspace)),
-    ]
+    let mut least = [[f64::MAX; 3]; ALGORITHMS.len()];
+    let begin = Instant::now();
+    let mut calls = 0;
+    while calls < 3 || (calls < 200 && begin.elapsed().as_secs_f64() < 1.0) {
+        for (convolution, least) in convolutions.iter().zip(&mut least) {
+            let [forward, dw_time, dx_time] = least;
+            time(forward, || {
+                convolution.forward(&x, &weights, Some(&bias), Activation::Relu, &mut y, &mut workspace)
+            });
+            time(dw_time, || {
+                convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace)
+            });
+            time(dx_time, || convolution.backward_input(&dy, &weights, &mut dx, &mut workspace));
+        }
+        calls += 1;
+    }
+    least
+}
+
+/// Lowers `least` to the time that `f` takes, in seconds.
+fn time(least: &mut f64, f: impl FnOnce()) {
+    let start = Instant::now();
+    f();
+    *least = least.min(start.elapsed().as_secs_f64());
 }

@@ -39,7 +39,7 @@ pub use batch_norm::{
 };
 pub use binary::{Binary, BinaryFunction, Operand, accumulate};
 pub use concat::{Axis, Concat};
-pub use conv::{Conv2d, Conv2dGeometry, Padding};
+pub use conv::{Algorithm, Conv2d, Conv2dGeometry, Padding, WinogradTile};
 pub use dropout::Dropout;
 pub use fake_quantize::FakeQuantize;
 pub use layout::{flatten, pack, unflatten, unpack};

@@ -1,4 +1,4 @@
-//! Convolution and fully connected layers in lane layout against plain loops, on every instruction set.
+//! Direct convolution and fully connected layers in lane layout against plain loops, on every instruction set.
 
 use crate::support::{
     Noise, assert_close, at_any_threads, bits, central_differences, dot, lane_bits, packed, unpacked,
@@ -6,7 +6,7 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, unflatten,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, unflatten,
 };
 
 /// A convolution's operands in plain layout, NHWC and OHWI.
@@ -93,9 +93,9 @@ fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa:
     let garbage = Lanes([f32::NAN; 16]);
     let (mut y, mut dx) = (vec![garbage; g.output_len()], vec![garbage; g.input_len()]);
     let (mut dw, mut dbias) = (vec![f32::NAN; weights.len()], vec![f32::NAN; bias.len()]);
-    let convolution = Conv2d::new(*g, isa);
-    convolution.forward(&x, weights, Some(bias), activation, &mut y);
+    let convolution = Conv2d::with_algorithm(*g, isa, Algorithm::Direct);
     let mut workspace = Workspace::new();
+    convolution.forward(&x, weights, Some(bias), activation, &mut y, &mut workspace);
     convolution.backward_input(&dy, weights, &mut dx, &mut workspace);
     convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace);
     Results {
@@ -290,7 +290,7 @@ fn a_fully_connected_layer_takes_features_in_nhwc_order() {
 
     let mut y = vec![Lanes::ZERO; 2 * outputs];
     let dense = Conv2d::new(Conv2dGeometry::fully_connected(batch, pixels * channels, outputs), Isa::best());
-    dense.forward(&features, &weights, Some(&bias), Activation::None, &mut y);
+    dense.forward(&features, &weights, Some(&bias), Activation::None, &mut y, &mut Workspace::new());
     let expect: Vec<f32> = x
         .chunks_exact(pixels * channels)
         .flat_map(|x| weights.chunks_exact(x.len()).zip(&bias).map(move |(w, b)| dot(x, w) as f32 + b))

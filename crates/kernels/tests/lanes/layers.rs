@@ -1,8 +1,7 @@
 //! Layers other than convolution and batch normalisation in lane layout, losses and optimizers, on every instruction set.
 
 use crate::support::{
-    GARBAGE, Noise, assert_close, bits, cases, central_differences, dot, everywhere, lane_bits, packed,
-    padding_lanes, unpacked,
+    GARBAGE, Noise, assert_close, bits, cases, dot, everywhere, lane_bits, packed, padding_lanes, unpacked,
 };
 use proptest::prelude::*;
 use taper_kernels::cpu::{Isa, LANES};

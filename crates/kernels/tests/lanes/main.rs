@@ -13,3 +13,4 @@ mod pad;
 mod prelu;
 mod resize;
 mod support;
+mod winograd;

@@ -65,9 +65,10 @@ impl Layer for Convolution {
 
     fn forward(&self, call: &mut Call<'_>) {
         let [x, y] = [call.x(0), call.y()];
-        let [x, y] = apart(call.arena, [x, y]);
-        let bias = self.bias.map(|bias| call.parameters.value(bias));
-        self.kernel.forward(x, call.parameters.value(self.weights), bias, self.activation, y);
+        let Call { arena, parameters, workspace, .. } = call;
+        let [x, y] = apart(arena, [x, y]);
+        let bias = self.bias.map(|bias| parameters.value(bias));
+        self.kernel.forward(x, parameters.value(self.weights), bias, self.activation, y, workspace);
     }
 
     fn backward(&self, call: &mut Call<'_>) {

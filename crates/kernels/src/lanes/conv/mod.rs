@@ -6,11 +6,14 @@ mod geometry;
 mod region;
 mod tile;
 mod weights;
+mod winograd;
 
 use depthwise::Depthwise;
 use gather::Gather;
 pub use geometry::{Conv2dGeometry, Padding};
 use weights::WeightGradient;
+pub use winograd::WinogradTile;
+use winograd::{WinogradGradient, WinogradMap};
 
 use super::{Activation, Lanes, Workspace};
 use crate::cpu::Isa;
@@ -22,38 +25,93 @@ use crate::cpu::Isa;
 pub struct Conv2d {
     geometry: Conv2dGeometry,
     isa: Isa,
-    forward: Gather,
-    backward: Gather,
-    weights: WeightGradient,
-    /// Stands in for the other three where each channel is a group of its own.
-    depthwise: Option<Depthwise>,
+    plan: Plan,
+}
+
+/// How products are formed. Each algorithm has its own order of sums, so they differ in rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Every weight times every input that it meets; for any convolution.
+    Direct,
+    /// Winograd's minimal filtering; for 3 × 3 kernels of stride 1, dilation 1 and one group.
+    Winograd(WinogradTile),
+}
+
+#[derive(Clone, Debug)]
+enum Plan {
+    /// Each channel is a group of its own.
+    Depthwise(Depthwise),
+    Full(Box<Full>),
+}
+
+/// Channels of the output that read several of the input, each map by the algorithm that suits it.
+#[derive(Clone, Debug)]
+struct Full {
+    forward: Map,
+    backward: Map,
+    weights: Gradient,
+}
+
+/// From activation to activation.
+#[derive(Clone, Debug)]
+enum Map {
+    Direct(Gather),
+    Winograd(WinogradMap),
+}
+
+/// To the gradient of weights.
+#[derive(Clone, Debug)]
+enum Gradient {
+    Direct(WeightGradient),
+    Winograd(WinogradGradient),
 }
 
 impl Conv2d {
-    /// Plans a convolution.
+    /// Plans a convolution by the algorithms that are cheapest for its shape.
     ///
     /// # Panics
     ///
     /// Panics if kernel, stride, dilation or groups is 0, or if `groups` does not divide both channel counts.
     pub fn new(geometry: Conv2dGeometry, isa: Isa) -> Self {
-        let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = geometry;
-        let sizes = [kernel, stride, dilation].concat();
-        assert!(
-            sizes.iter().all(|&size| size > 0),
-            "kernel, stride and dilation must not be 0: {geometry:?}"
-        );
-        assert!(
-            groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
-            "groups must divide the channels: {geometry:?}"
-        );
-        Self {
-            geometry,
-            isa,
-            forward: Gather::forward(&geometry),
-            backward: Gather::backward(&geometry),
-            weights: WeightGradient::new(&geometry),
-            depthwise: Depthwise::new(&geometry),
+        check(&geometry);
+        Self::plan(geometry, isa, winograd::map_tile(&geometry), winograd::gradient_tile(&geometry))
+    }
+
+    /// Plans a convolution by one algorithm, or directly if that algorithm is not for its shape.
+    ///
+    /// # Panics
+    ///
+    /// As [`Conv2d::new`].
+    pub fn with_algorithm(geometry: Conv2dGeometry, isa: Isa, algorithm: Algorithm) -> Self {
+        check(&geometry);
+        let tile = match algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd(tile) => winograd::supports(&geometry).then_some(tile),
+        };
+        Self::plan(geometry, isa, tile, tile)
+    }
+
+    fn plan(
+        geometry: Conv2dGeometry,
+        isa: Isa,
+        map_tile: Option<WinogradTile>,
+        gradient_tile: Option<WinogradTile>,
+    ) -> Self {
+        if let Some(depthwise) = Depthwise::new(&geometry) {
+            return Self { geometry, isa, plan: Plan::Depthwise(depthwise) };
         }
+        let [forward, backward] = match map_tile {
+            None => [Map::Direct(Gather::forward(&geometry)), Map::Direct(Gather::backward(&geometry))],
+            Some(tile) => [
+                Map::Winograd(WinogradMap::forward(&geometry, tile)),
+                Map::Winograd(WinogradMap::backward(&geometry, tile)),
+            ],
+        };
+        let weights = match gradient_tile {
+            None => Gradient::Direct(WeightGradient::new(&geometry)),
+            Some(tile) => Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
+        };
+        Self { geometry, isa, plan: Plan::Full(Box::new(Full { forward, backward, weights })) }
     }
 
     /// The shape it was planned for.
@@ -73,21 +131,30 @@ impl Conv2d {
         bias: Option<&[f32]>,
         activation: Activation,
         y: &mut [Lanes],
+        workspace: &mut Workspace,
     ) {
-        if let Some(depthwise) = &self.depthwise {
-            return depthwise.forward(self.isa, x, weights, bias, activation, y);
+        match &self.plan {
+            Plan::Depthwise(plan) => plan.forward(self.isa, x, weights, bias, activation, y),
+            Plan::Full(plan) => match &plan.forward {
+                Map::Direct(map) => map.run(self.isa, x, weights, bias, activation, y),
+                Map::Winograd(map) => map.run(self.isa, x, weights, bias, activation, y, workspace),
+            },
         }
-        self.forward.run(self.isa, x, weights, bias, activation, y);
     }
 
     /// Overwrites `dx` with the gradient of the input, given that of the output (before its activation).
     pub fn backward_input(&self, dy: &[Lanes], weights: &[f32], dx: &mut [Lanes], workspace: &mut Workspace) {
-        if let Some(depthwise) = &self.depthwise {
-            return depthwise.backward_input(self.isa, dy, weights, dx);
+        match &self.plan {
+            Plan::Depthwise(plan) => plan.backward_input(self.isa, dy, weights, dx),
+            Plan::Full(plan) => match &plan.backward {
+                Map::Direct(map) => {
+                    let (_, transposed) = workspace.buffers(0, weights.len());
+                    weights::transpose(&self.geometry, weights, transposed);
+                    map.run(self.isa, dy, transposed, None, Activation::None, dx);
+                }
+                Map::Winograd(map) => map.run(self.isa, dy, weights, None, Activation::None, dx, workspace),
+            },
         }
-        let (_, transposed) = workspace.buffers(0, weights.len());
-        weights::transpose(&self.geometry, weights, transposed);
-        self.backward.run(self.isa, dy, transposed, None, Activation::None, dx);
     }
 
     /// Overwrites `dw` and `dbias` with the gradients of weights and bias, given that of the output (before its
@@ -100,12 +167,25 @@ impl Conv2d {
         dbias: Option<&mut [f32]>,
         workspace: &mut Workspace,
     ) {
-        match &self.depthwise {
-            Some(depthwise) => depthwise.backward_weights(self.isa, x, dy, dw, workspace),
-            None => self.weights.run(self.isa, x, dy, dw, workspace),
+        match &self.plan {
+            Plan::Depthwise(plan) => plan.backward_weights(self.isa, x, dy, dw, workspace),
+            Plan::Full(plan) => match &plan.weights {
+                Gradient::Direct(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+                Gradient::Winograd(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+            },
         }
         if let Some(dbias) = dbias {
             weights::bias_gradient(self.isa, &self.geometry, dy, dbias);
         }
     }
+}
+
+fn check(geometry: &Conv2dGeometry) {
+    let Conv2dGeometry { kernel, stride, dilation, groups, in_channels, out_channels, .. } = *geometry;
+    let sizes = [kernel, stride, dilation].concat();
+    assert!(sizes.iter().all(|&size| size > 0), "kernel, stride and dilation must not be 0: {geometry:?}");
+    assert!(
+        groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
+        "groups must divide the channels: {geometry:?}"
+    );
 }
