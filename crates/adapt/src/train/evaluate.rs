@@ -1,8 +1,10 @@
 //! Loss and accuracy of a network over a set of samples.
 
+use super::layer::Mode;
 use super::network::Network;
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
+use std::thread;
 use taper_data::{Batches, Dataset, Preprocess};
 
 /// Images per batch: large enough to fill the vector lanes and both cores, small enough for wide networks' buffers.
@@ -20,18 +22,24 @@ pub struct Evaluation {
 /// Evaluates `network` on all of `dataset`, in order and without augmentation.
 ///
 /// # Errors
-/// If the images or labels do not fit the network.
+/// If the images or labels do not fit the network, or its loss is not finite.
 pub fn evaluate(network: &mut Network, dataset: &Dataset, preprocess: Preprocess) -> Result<Evaluation> {
     check_data(network, dataset)?;
-    let mut batches = Batches::in_order(dataset, preprocess);
-    let mut images = vec![0.0; BATCH * dataset.shape().elements()];
-    let mut labels = vec![0; BATCH];
     let (mut loss, mut correct) = (0.0, 0);
-    while let Some(count) = batches.fill(&mut images, &mut labels)? {
-        let result = network.evaluate(&images[..count * dataset.shape().elements()], &labels[..count])?;
-        loss += result.loss * count as f64;
-        correct += result.correct;
-    }
+    thread::scope(|scope| {
+        let mut batches = Batches::in_order(dataset, preprocess).prefetch(scope, BATCH)?;
+        while let Some(batch) = batches.next_batch()? {
+            let result = network.evaluate(batch.images, batch.labels)?;
+            if !result.loss.is_finite() {
+                let what = format!("the loss is {}", result.loss);
+                let what = network.with_cause(what, batch, Mode::Evaluate)?;
+                return Err(AdaptError::NotFinite { network: network.name().to_owned(), what });
+            }
+            loss += result.loss * batch.labels.len() as f64;
+            correct += result.correct;
+        }
+        Ok::<_, AdaptError>(())
+    })?;
     let samples = dataset.len() as f64;
     Ok(Evaluation { loss: loss / samples, accuracy: correct as f64 / samples })
 }

@@ -2,14 +2,20 @@
 
 use super::config::{Schedule, TrainConfig};
 use super::evaluate::{check_data, evaluate};
-use super::network::{Network, NetworkSettings};
+use super::layer::Mode;
+use super::network::Network;
 use super::optimizer::{Optimizer, OptimizerSettings};
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Instant;
-use taper_data::{AugmentConfig, Batches, Dataset, Preprocess};
-use taper_graph::Graph;
+use taper_data::{AugmentConfig, Batch, Batches, Dataset, Preprocess};
+use taper_graph::{Graph, TensorData};
+use taper_kernels::lanes::LossSummary;
+
+/// By how much a loss may grow over that of the first step, or over 1 if that is greater, before training has failed.
+const EXPLOSION: f64 = 1e6;
 
 /// How a network is trained, and on what variations of the images.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +85,9 @@ pub struct FitProgress {
     pub steps: u64,
     /// What reductions on a plateau have multiplied the learning rate by; absent before the first.
     pub plateau_factor: Option<f64>,
+    /// The loss of the first step.
+    #[serde(default)]
+    pub first_loss: Option<f64>,
     /// The lowest validation loss.
     pub best_loss: Option<f64>,
     /// Epochs since the validation loss last improved, for the schedule.
@@ -98,8 +107,8 @@ pub struct Fit<'a> {
     progress: FitProgress,
     /// The parameters of the best epoch; empty before the first.
     best: Vec<Vec<f32>>,
-    images: Vec<f32>,
-    labels: Vec<u32>,
+    /// Samples of a mini-batch.
+    batch: usize,
 }
 
 impl<'a> Fit<'a> {
@@ -113,8 +122,7 @@ impl<'a> Fit<'a> {
         validation: &'a Dataset,
         settings: FitSettings,
     ) -> Result<Self> {
-        let network_settings = NetworkSettings { seed: settings.seed, ..NetworkSettings::default() };
-        let network = Network::with_settings(graph.clone(), &network_settings)?;
+        let network = Network::with_settings(graph.clone(), &settings.train.network_settings(settings.seed))?;
         check_data(&network, train)?;
         check_data(&network, validation)?;
         let optimizer = OptimizerSettings {
@@ -123,11 +131,9 @@ impl<'a> Fit<'a> {
             weight_decay: settings.train.weight_decay as f32,
             clip_norm: settings.train.clip_norm.map(|norm| norm as f32),
         };
-        let batch = settings.train.batch.clamp(1, train.len());
         Ok(Self {
             optimizer: Optimizer::new(optimizer, network.parameters()),
-            images: vec![0.0; batch * train.shape().elements()],
-            labels: vec![0; batch],
+            batch: settings.train.batch.clamp(1, train.len()),
             progress: FitProgress::default(),
             best: Vec::new(),
             network,
@@ -148,33 +154,43 @@ impl<'a> Fit<'a> {
         let started = Instant::now();
         let epoch = self.progress.epochs + 1;
         let FitSettings { preprocess, augment, seed, .. } = self.settings;
-        let mut batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
-        let (mut samples, mut loss, mut correct, mut step) = (0, 0.0, 0, 0);
+        let batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
+        let (mut samples, mut loss, mut correct) = (0, 0.0, 0);
         let mut learning_rate = 0.0;
-        while let Some(count) = batches.fill(&mut self.images, &mut self.labels)? {
-            step += 1;
-            let images = &self.images[..count * self.train.shape().elements()];
-            self.network.set_step(self.optimizer.steps);
-            let result = self.network.learn(images, &self.labels[..count])?;
-            learning_rate = self.learning_rate();
-            let norm = self.optimizer.step(&mut self.network, learning_rate as f32);
-            self.progress.steps = self.optimizer.steps;
-            check_finite("the loss", result.loss, epoch, step)?;
-            check_finite("the gradient", norm, epoch, step)?;
-            samples += count;
-            loss += result.loss * count as f64;
-            correct += result.correct;
-            report(&StepProgress {
-                epoch,
-                epochs: self.settings.train.epochs,
-                samples,
-                samples_in_all: self.train.len(),
-                loss: loss / samples as f64,
-            });
-        }
+        // The next batch is decoded and varied while this one is learned from.
+        thread::scope(|scope| {
+            let mut batches = batches.prefetch(scope, self.batch)?;
+            let mut step = 0;
+            while let Some(batch) = batches.next_batch()? {
+                step += 1;
+                learning_rate = self.learning_rate();
+                let result = self.step(batch, learning_rate, epoch, step)?;
+                let count = batch.labels.len();
+                samples += count;
+                loss += result.loss * count as f64;
+                correct += result.correct;
+                report(&StepProgress {
+                    epoch,
+                    epochs: self.settings.train.epochs,
+                    samples,
+                    samples_in_all: self.train.len(),
+                    loss: loss / samples as f64,
+                });
+            }
+            Ok::<_, AdaptError>(())
+        })?;
         let seconds = started.elapsed().as_secs_f64();
-        let validation = evaluate(&mut self.network, self.validation, preprocess)?;
-        check_finite("the validation loss", validation.loss, epoch, step)?;
+        let validation = match evaluate(&mut self.network, self.validation, preprocess) {
+            Err(AdaptError::NotFinite { what, .. }) => {
+                let what = format!("on the validation samples {what}");
+                return Err(AdaptError::Diverged {
+                    epoch,
+                    step: self.train.len().div_ceil(self.batch),
+                    what,
+                });
+            }
+            validation => validation?,
+        };
         self.progress.epochs = epoch;
         self.judge(validation.loss);
         Ok(Some(EpochRecord {
@@ -188,13 +204,65 @@ impl<'a> Fit<'a> {
         }))
     }
 
+    /// Learns from one batch.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is not finite or explodes; then the weights stay as they were.
+    fn step(
+        &mut self,
+        batch: Batch<'_>,
+        learning_rate: f64,
+        epoch: usize,
+        step: usize,
+    ) -> Result<LossSummary> {
+        self.network.set_step(self.optimizer.steps);
+        let result = self.network.learn(batch.images, batch.labels)?;
+        let first_loss = *self.progress.first_loss.get_or_insert(result.loss);
+        let diverged = |what| Err(AdaptError::Diverged { epoch, step, what });
+        if !result.loss.is_finite() {
+            return diverged(self.network.with_cause(
+                format!("the loss is {}", result.loss),
+                batch,
+                Mode::Train,
+            )?);
+        }
+        if result.loss > EXPLOSION * first_loss.max(1.0) {
+            let (name, norm) = self.network.largest_gradient();
+            return diverged(format!(
+                "the loss grew from {first_loss:.3e} to {:.3e}, and the largest gradient, of `{name}`, has a norm of \
+                 {norm:.3e}",
+                result.loss
+            ));
+        }
+        let norm = self.optimizer.step(&mut self.network, learning_rate as f32);
+        if !norm.is_finite() {
+            return diverged(self.network.with_cause(
+                format!("the norm of the gradient is {norm}"),
+                batch,
+                Mode::Train,
+            )?);
+        }
+        self.progress.steps = self.optimizer.steps;
+        Ok(result)
+    }
+
+    /// The network of the epoch with the lowest validation loss; `None` if there was no epoch yet.
+    #[must_use]
+    pub fn best(&self) -> Option<Graph> {
+        if self.best.is_empty() {
+            return None;
+        }
+        let mut graph = self.network.to_graph();
+        for (parameter, best) in self.network.parameters().iter().zip(&self.best) {
+            graph.tensor_mut(parameter.tensor).data = Some(TensorData::F32(best.clone()));
+        }
+        Some(graph)
+    }
+
     /// The network of the epoch with the lowest validation loss; the one that came in if there was no epoch.
     #[must_use]
-    pub fn finish(mut self) -> Graph {
-        for (parameter, best) in self.network.parameters_mut().iter_mut().zip(&self.best) {
-            parameter.value.clone_from(best);
-        }
-        self.network.to_graph()
+    pub fn finish(self) -> Graph {
+        self.best().unwrap_or_else(|| self.network.to_graph())
     }
 
     /// Where training stands.
@@ -260,7 +328,7 @@ impl<'a> Fit<'a> {
 
     /// The learning rate of the step that is about to be taken.
     fn learning_rate(&self) -> f64 {
-        let steps_per_epoch = self.train.len().div_ceil(self.labels.len());
+        let steps_per_epoch = self.train.len().div_ceil(self.batch);
         let scheduled = match self.settings.train.schedule {
             Schedule::Constant => 1.0,
             Schedule::Step { every, factor } => factor.powf((self.progress.epochs / every.max(1)) as f64),
@@ -297,11 +365,4 @@ impl<'a> Fit<'a> {
             self.best = self.network.parameters().iter().map(|parameter| parameter.value.clone()).collect();
         }
     }
-}
-
-fn check_finite(what: &str, value: f64, epoch: usize, step: usize) -> Result<()> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(AdaptError::Diverged { epoch, step, what: format!("{what} is {value}") })
 }

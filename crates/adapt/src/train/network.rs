@@ -8,18 +8,20 @@
 //! Chunks, and the order in which their gradients are added up, follow from the network and the batch alone.
 
 use super::layer::Mode;
-use super::parameter::Parameters;
+use super::parameter::{Parameter, Parameters};
 use super::plan::Plan;
 use super::program::{Program, Value};
-use super::worker::{Chunk, LayerTime, Pass, Worker};
+use super::worker::{Chunk, Fault, LayerTime, Pass, Worker};
 use crate::error::{AdaptError, Result};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
+use taper_data::Batch as Samples;
 use taper_graph::{Graph, NodeId, Op, Shape, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{LANES, LossSummary, on_this_thread};
+use taper_kernels::lanes::{LANES, LossSummary, on_this_thread, sum_of_squares};
 
 /// How much the running statistics of batch normalisation keep of themselves at each step. Retraining takes few
 /// steps, so they must follow faster than with Keras's 0.99.
@@ -236,6 +238,33 @@ impl Network {
             *backward /= worked.max(1) as f64;
         }
         times
+    }
+
+    /// Adds to `what` is wrong after a batch the name of where it began: the batch passes once more, and every value is
+    /// looked at. The parameters must be those of then.
+    ///
+    /// # Errors
+    /// As for [`Network::learn`].
+    pub(super) fn with_cause(&mut self, what: String, batch: Samples<'_>, mode: Mode) -> Result<String> {
+        self.workers.iter_mut().for_each(|worker| own(worker).inspect());
+        self.pass(batch.images, batch.labels, mode)?;
+        let fault = self.workers.iter_mut().filter_map(|worker| own(worker).inspected()).min();
+        let name = |step: usize| &self.graph.node(self.program.steps[step].node).name;
+        let cause = match fault {
+            None => return Ok(what),
+            Some(Fault::Output(step)) => format!("the output of `{}`", name(step)),
+            Some(Fault::Gradient(Reverse(step))) => format!("the gradient of `{}`", name(step)),
+        };
+        Ok(format!("{what}, and {cause} is the first that is not finite"))
+    }
+
+    /// The parameter with the largest gradient in the last batch, and the norm of that gradient.
+    pub(super) fn largest_gradient(&self) -> (&str, f64) {
+        let norm = |parameter: &Parameter| {
+            sum_of_squares(self.isa, &self.gradients[parameter.gradient.clone()]).sqrt()
+        };
+        let norms = self.parameters.iter().map(|parameter| (parameter.name.as_str(), norm(parameter)));
+        norms.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("", 0.0))
     }
 
     fn pass(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<LossSummary> {

@@ -40,11 +40,15 @@ impl Optimizer {
         Self { settings, moments, steps: 0, isa: Isa::best() }
     }
 
-    /// Takes one step. Returns the norm of all gradients together, before clipping.
+    /// Takes one step, but none where a gradient is not finite, so that the parameters stay good. Returns the norm of all
+    /// gradients together, before clipping.
     pub(super) fn step(&mut self, network: &mut Network, learning_rate: f32) -> f64 {
-        self.steps += 1;
         let (parameters, gradients) = network.parameters_and_gradients();
         let norm = sum_of_squares(self.isa, gradients).sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
+        self.steps += 1;
         let gradient_scale = match self.settings.clip_norm {
             Some(limit) if norm > f64::from(limit) => (f64::from(limit) / norm) as f32,
             Some(_) | None => 1.0,

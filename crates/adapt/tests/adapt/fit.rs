@@ -200,7 +200,7 @@ fn weight_decay_shrinks_weights_alone() {
 }
 
 #[test]
-fn a_training_that_leaves_the_floats_names_epoch_and_step() {
+fn a_training_that_leaves_the_floats_names_epoch_step_and_layer() {
     let data = halves(1, 40);
     for optimizer in OPTIMIZERS {
         for batch in [16, 40] {
@@ -217,8 +217,16 @@ fn a_training_that_leaves_the_floats_names_epoch_and_step() {
                     Err(error) => break error,
                 }
             };
-            let AdaptError::Diverged { epoch, step, .. } = error else { panic!("{error}") };
+            let AdaptError::Diverged { epoch, step, what } = error else { panic!("{error}") };
             assert!(epoch >= 1 && (1..=40_usize.div_ceil(batch)).contains(&step), "{epoch}, {step}");
+            let layers = ["conv", "predictions"];
+            assert!(layers.iter().any(|layer| what.contains(layer)), "{what}");
+            let finite = |(_, values): (&String, &Vec<f32>)| values.iter().all(|value| value.is_finite());
+            assert!(
+                fit.state().tensors.iter().all(finite),
+                "no step was taken on a gradient that is not finite"
+            );
+            assert_eq!(fit.best().is_some(), epoch > 1);
         }
     }
 }

@@ -61,6 +61,9 @@ pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Obser
     observer.opened(dir.path());
     observer.event(&started);
     let mut run = Run { dir, recipe, scope, events: vec![started], observer };
+    for note in &data.notes {
+        run.warn(note.to_string())?;
+    }
     threads.install(|| run.work(&data, source))
 }
 
@@ -131,6 +134,12 @@ impl Run<'_> {
         self.observer.event(&event);
         self.events.push(event);
         Ok(())
+    }
+
+    /// Tells of a likely mistake, once.
+    fn warn(&mut self, text: String) -> Result<()> {
+        let warning = Event::Noted { text };
+        if self.events.contains(&warning) { Ok(()) } else { self.note(warning) }
     }
 
     fn finished(&self) -> bool {

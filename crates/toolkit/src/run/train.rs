@@ -1,12 +1,13 @@
 //! Training and retraining within a run, interrupted at any moment and taken up again.
 
 use super::Run;
-use crate::error::Result;
+use crate::error::{Result, ToolkitError};
 use crate::events::{Event, Phase, Progress};
 use crate::source::Source;
 use std::fs;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
+use taper_adapt::AdaptError;
 use taper_adapt::train::{
     Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainConfig, TrainWhen, evaluate,
     initialize,
@@ -17,6 +18,8 @@ use taper_graph::{Graph, TensorData};
 
 /// Where a training in progress is kept between epochs.
 const PROGRESS: &str = "progress.taper";
+/// The best network of a training that diverged.
+const LAST_GOOD: &str = "last-good.taper";
 /// A training is kept at most this often: small networks take many short epochs.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -60,6 +63,9 @@ impl Run<'_> {
         settings: FitSettings,
         phase: Phase,
     ) -> Result<Graph> {
+        if let Some(note) = data.train.large_batch(settings.train.batch) {
+            self.warn(note.to_string())?;
+        }
         let mut fit = Fit::new(graph, &data.train, &data.validation, settings)?;
         if let Some(state) = self.kept_progress(phase)? {
             fit.restore(state)?;
@@ -68,7 +74,11 @@ impl Run<'_> {
         loop {
             let observer = &mut self.observer;
             let mut report = |step: &_| observer.progress(&Progress::Training { phase, step: *step });
-            let Some(record) = fit.epoch(&mut report)? else { break };
+            let record = match fit.epoch(&mut report) {
+                Err(error @ AdaptError::Diverged { .. }) => return Err(self.keep_best(&fit, error, phase)?),
+                record => record?,
+            };
+            let Some(record) = record else { break };
             // The journal comes first: an interruption in between tells an epoch twice, never not at all.
             self.note(Event::Epoch { phase, record })?;
             if kept.elapsed() >= KEEP_EVERY {
@@ -77,6 +87,19 @@ impl Run<'_> {
             }
         }
         Ok(fit.finish())
+    }
+
+    /// Keeps the best network of a training that diverged. Returns the error that tells of both.
+    fn keep_best(&self, fit: &Fit<'_>, error: AdaptError, phase: Phase) -> Result<ToolkitError> {
+        match (phase, fit.best()) {
+            (Phase::Train, Some(best)) => {
+                let path = self.dir.path().join(LAST_GOOD);
+                Checkpoint::new(best).save(&path)?;
+                Ok(ToolkitError::Diverged { error, kept: path.display().to_string() })
+            }
+            // The network before the cut is kept anyway.
+            (Phase::Retrain { .. }, _) | (Phase::Train, None) => Ok(error.into()),
+        }
     }
 
     /// How a network does on the validation split.
