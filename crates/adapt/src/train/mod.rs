@@ -9,6 +9,7 @@ mod evaluate;
 mod fit;
 mod initialize;
 mod layer;
+mod loss;
 mod network;
 mod optimizer;
 mod parameter;
@@ -21,5 +22,7 @@ pub use config::{EarlyStopping, OptimizerKind, Schedule, TrainConfig, TrainWhen}
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochRecord, Fit, FitProgress, FitSettings, FitState, StepProgress};
 pub use initialize::initialize;
+pub use loss::{Loss, SoftmaxCrossEntropy, Targets};
 pub use network::{Network, NetworkSettings};
+pub use taper_kernels::lanes::{LossSummary, RegressionLoss};
 pub use worker::LayerTime;

@@ -212,19 +212,19 @@ impl Site<'_> {
 
 /// Height, width and channels of an activation; a vector is one pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Map {
-    height: usize,
-    width: usize,
-    channels: usize,
+pub(super) struct Map {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
 }
 
 impl Map {
-    fn of(shape: &Shape) -> Self {
+    pub(super) fn of(shape: &Shape) -> Self {
         let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
         Self { height, width, channels }
     }
 
-    fn pixels(self) -> usize {
+    pub(super) fn pixels(self) -> usize {
         self.height * self.width
     }
 }
