@@ -4,7 +4,7 @@ use super::config::{Criterion, Decisions, PruneConfig};
 use super::law::{Changes, Measure};
 use super::score::{LayerScores, apoz};
 use crate::error::{AdaptError, Result};
-use crate::train::{Evaluation, Network, evaluate};
+use crate::train::{Engine, Evaluation, NetworkSettings, evaluate};
 use serde::{Deserialize, Serialize};
 use taper_data::{Dataset, Preprocess};
 use taper_graph::{ChannelRemoval, Graph, GraphCost, cost, remove_channels};
@@ -132,6 +132,7 @@ impl Pruner {
     /// If the network cannot be evaluated on the data or its channels cannot be removed.
     pub fn propose(
         &mut self,
+        engine: &dyn Engine,
         graph: &Graph,
         validation: &Dataset,
         preprocess: Preprocess,
@@ -143,8 +144,9 @@ impl Pruner {
             return Ok(None);
         }
         let decisions = self.decide();
+        let evaluator = |graph: &Graph| engine.evaluator(graph, &NetworkSettings::default());
         let scores = match self.config.criterion {
-            Criterion::Apoz => apoz(&mut Network::new(graph)?, graph, validation, preprocess)?.0,
+            Criterion::Apoz => apoz(&mut *evaluator(graph)?, graph, validation, preprocess)?.0,
         };
         let (removals, layers) = self.cut(&scores, &decisions)?;
         if removals.is_empty() {
@@ -155,7 +157,7 @@ impl Pruner {
             return Ok(None);
         }
         let smaller = remove_channels(graph, &removals)?;
-        let before = evaluate(&mut Network::new(&smaller)?, validation, preprocess)?;
+        let before = evaluate(&mut *evaluator(&smaller)?, validation, preprocess)?;
         Ok(Some(Proposal {
             iteration: self.state.iterations + 1,
             attempt: self.state.rolled_back as usize + 1,

@@ -1,6 +1,7 @@
 //! The recipe's `[train]` table.
 
 use super::network::NetworkSettings;
+use super::optimizer::OptimizerSettings;
 use crate::config::{Bounds, ConfigError, check_count};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,6 +146,17 @@ impl TrainConfig {
         }
     }
 
+    /// What does not change from step to step.
+    #[must_use]
+    pub fn optimizer_settings(&self) -> OptimizerSettings {
+        OptimizerSettings {
+            kind: self.optimizer,
+            momentum: self.momentum as f32,
+            weight_decay: self.weight_decay as f32,
+            clip_norm: self.clip_norm.map(|norm| norm as f32),
+        }
+    }
+
     /// What a network is prepared for, with the seed of its random numbers.
     #[must_use]
     pub fn network_settings(&self, seed: u64) -> NetworkSettings {
@@ -152,6 +164,7 @@ impl TrainConfig {
             freeze: self.freeze.clone(),
             memory_budget: self.memory_budget_mb.map(|budget| budget.saturating_mul(1_000_000)),
             seed,
+            ..NetworkSettings::default()
         }
     }
 }

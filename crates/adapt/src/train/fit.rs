@@ -1,10 +1,11 @@
 //! Training a network epoch by epoch.
 
 use super::config::{Schedule, TrainConfig};
-use super::evaluate::{check_data, evaluate};
+use super::cpu::take;
+use super::engine::{Engine, Learner, Step};
+use super::evaluate::{check_data, evaluate, with_cause};
 use super::layer::Mode;
-use super::network::Network;
-use super::optimizer::{Optimizer, OptimizerSettings};
+use super::loss::Targets;
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,41 +103,35 @@ pub struct Fit<'a> {
     settings: FitSettings,
     train: &'a Dataset,
     validation: &'a Dataset,
-    network: Network,
-    optimizer: Optimizer,
+    learner: Box<dyn Learner>,
     progress: FitProgress,
-    /// The parameters of the best epoch; empty before the first.
-    best: Vec<Vec<f32>>,
+    /// The network of the best epoch; absent before the first.
+    best: Option<Graph>,
     /// Samples of a mini-batch.
     batch: usize,
 }
 
 impl<'a> Fit<'a> {
-    /// Prepares to train `graph`.
+    /// Prepares to train `graph` on `engine`.
     ///
     /// # Errors
     /// If the network cannot be trained or does not fit the data.
     pub fn new(
+        engine: &dyn Engine,
         graph: &Graph,
         train: &'a Dataset,
         validation: &'a Dataset,
         settings: FitSettings,
     ) -> Result<Self> {
-        let network = Network::with_settings(graph.clone(), &settings.train.network_settings(settings.seed))?;
-        check_data(&network, train)?;
-        check_data(&network, validation)?;
-        let optimizer = OptimizerSettings {
-            kind: settings.train.optimizer,
-            momentum: settings.train.momentum as f32,
-            weight_decay: settings.train.weight_decay as f32,
-            clip_norm: settings.train.clip_norm.map(|norm| norm as f32),
-        };
+        let FitSettings { train: config, seed, .. } = &settings;
+        let learner = engine.learner(graph, &config.network_settings(*seed), config.optimizer_settings())?;
+        check_data(learner.network(), train)?;
+        check_data(learner.network(), validation)?;
         Ok(Self {
-            optimizer: Optimizer::new(optimizer, network.parameters()),
+            learner,
             batch: settings.train.batch.clamp(1, train.len()),
             progress: FitProgress::default(),
-            best: Vec::new(),
-            network,
+            best: None,
             train,
             validation,
             settings,
@@ -180,7 +175,7 @@ impl<'a> Fit<'a> {
             Ok::<_, AdaptError>(())
         })?;
         let seconds = started.elapsed().as_secs_f64();
-        let validation = match evaluate(&mut self.network, self.validation, preprocess) {
+        let validation = match evaluate(self.learner.network_mut(), self.validation, preprocess) {
             Err(AdaptError::NotFinite { what, .. }) => {
                 let what = format!("on the validation samples {what}");
                 return Err(AdaptError::Diverged {
@@ -215,68 +210,48 @@ impl<'a> Fit<'a> {
         epoch: usize,
         step: usize,
     ) -> Result<LossSummary> {
-        self.network.set_step(self.optimizer.steps);
-        let result = self.network.learn(batch.images, batch.labels)?;
-        let first_loss = *self.progress.first_loss.get_or_insert(result.loss);
-        let diverged = |what| Err(AdaptError::Diverged { epoch, step, what });
-        if !result.loss.is_finite() {
-            return diverged(self.network.with_cause(
-                format!("the loss is {}", result.loss),
-                batch,
-                Mode::Train,
-            )?);
-        }
-        if result.loss > EXPLOSION * first_loss.max(1.0) {
-            let (name, norm) = self.network.largest_gradient();
-            return diverged(format!(
+        let (images, targets) = (batch.images, Targets::from(batch.labels));
+        let Step { summary, gradient_norm } = self.learner.step(images, targets, learning_rate as f32)?;
+        self.progress.steps = self.learner.steps();
+        let first_loss = *self.progress.first_loss.get_or_insert(summary.loss);
+        let what = if !summary.loss.is_finite() {
+            format!("the loss is {}", summary.loss)
+        } else if !gradient_norm.is_finite() {
+            format!("the norm of the gradient is {gradient_norm}")
+        } else if summary.loss > EXPLOSION * first_loss.max(1.0) {
+            let (name, norm) = self.learner.largest_gradient();
+            let what = format!(
                 "the loss grew from {first_loss:.3e} to {:.3e}, and the largest gradient, of `{name}`, has a norm of \
                  {norm:.3e}",
-                result.loss
-            ));
-        }
-        let norm = self.optimizer.step(&mut self.network, learning_rate as f32);
-        if !norm.is_finite() {
-            return diverged(self.network.with_cause(
-                format!("the norm of the gradient is {norm}"),
-                batch,
-                Mode::Train,
-            )?);
-        }
-        self.progress.steps = self.optimizer.steps;
-        Ok(result)
+                summary.loss
+            );
+            return Err(AdaptError::Diverged { epoch, step, what });
+        } else {
+            return Ok(summary);
+        };
+        let network = self.learner.network_mut();
+        Err(AdaptError::Diverged { epoch, step, what: with_cause(network, what, batch, Mode::Train)? })
     }
 
     /// The network of the epoch with the lowest validation loss; `None` if there was no epoch yet.
     #[must_use]
-    pub fn best(&self) -> Option<Graph> {
-        if self.best.is_empty() {
-            return None;
-        }
-        let mut graph = self.network.to_graph();
-        for (parameter, best) in self.network.parameters().iter().zip(&self.best) {
-            graph.tensor_mut(parameter.tensor).data = Some(TensorData::F32(best.clone()));
-        }
-        Some(graph)
+    pub fn best(&self) -> Option<&Graph> {
+        self.best.as_ref()
     }
 
     /// The network of the epoch with the lowest validation loss; the one that came in if there was no epoch.
     #[must_use]
     pub fn finish(self) -> Graph {
-        self.best().unwrap_or_else(|| self.network.to_graph())
+        self.best.unwrap_or_else(|| self.learner.to_graph())
     }
 
     /// Where training stands.
     #[must_use]
     pub fn state(&self) -> FitState {
-        let mut tensors = BTreeMap::new();
-        for (position, parameter) in self.network.parameters().iter().enumerate() {
-            let name = &parameter.name;
-            tensors.insert(format!("value/{name}"), parameter.value.clone());
-            for (order, moment) in self.optimizer.moments[position].iter().enumerate() {
-                tensors.insert(format!("moment{order}/{name}"), moment.clone());
-            }
-            if let Some(best) = self.best.get(position) {
-                tensors.insert(format!("best/{name}"), best.clone());
+        let mut tensors = self.learner.state();
+        for tensor in self.best.iter().flat_map(|best| &best.tensors) {
+            if let Some(TensorData::F32(values)) = &tensor.data {
+                tensors.insert(format!("best/{}", tensor.name), values.clone());
             }
         }
         FitState { progress: self.progress.clone(), tensors }
@@ -287,35 +262,22 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// If the state is of another network.
     pub fn restore(&mut self, mut state: FitState) -> Result<()> {
-        let network = self.network.name().to_owned();
-        let mut take = |name: String, len: usize| match state.tensors.remove(&name) {
-            Some(values) if values.len() == len => Ok(values),
-            Some(values) => Err(AdaptError::State {
-                network: network.clone(),
-                message: format!("expected `{name}` of {len} values, found {}", values.len()),
-            }),
-            None => {
-                Err(AdaptError::State { network: network.clone(), message: format!("`{name}` is missing") })
-            }
-        };
-        let mut best = Vec::new();
-        for (parameter, moments) in self.network.parameters_mut().iter_mut().zip(&mut self.optimizer.moments)
-        {
-            let (name, len) = (&parameter.name, parameter.value.len());
-            parameter.value = take(format!("value/{name}"), len)?;
-            for (order, moment) in moments.iter_mut().enumerate() {
-                *moment = take(format!("moment{order}/{name}"), parameter.gradient.len())?;
-            }
-            if state.progress.best_loss.is_some() {
-                best.push(take(format!("best/{name}"), len)?);
+        let mut best = self.learner.to_graph();
+        self.learner.restore(state.progress.steps, &mut state.tensors)?;
+        if state.progress.best_loss.is_some() {
+            for tensor in &mut best.tensors {
+                if let Some(TensorData::F32(values)) = &mut tensor.data {
+                    *values =
+                        take(&best.name, &mut state.tensors, &format!("best/{}", tensor.name), values.len())?;
+                }
             }
         }
         // What is left over is of more layers or of another optimizer, whose moments mean something else.
         if let Some(name) = state.tensors.keys().next() {
-            return Err(AdaptError::State { network, message: format!("`{name}` has no place in it") });
+            let message = format!("`{name}` has no place in it");
+            return Err(AdaptError::State { network: best.name, message });
         }
-        self.best = best;
-        self.optimizer.steps = state.progress.steps;
+        self.best = state.progress.best_loss.map(|_| best);
         self.progress = state.progress;
         Ok(())
     }
@@ -362,7 +324,7 @@ impl<'a> Fit<'a> {
         }
         if loss < best {
             self.progress.best_loss = Some(loss);
-            self.best = self.network.parameters().iter().map(|parameter| parameter.value.clone()).collect();
+            self.best = Some(self.learner.to_graph());
         }
     }
 }

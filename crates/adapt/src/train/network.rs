@@ -7,7 +7,8 @@
 //!
 //! Chunks, and the order in which their gradients are added up, follow from the network and the batch alone.
 
-use super::layer::Mode;
+use super::layer::{Map, Mode};
+use super::loss::{BatchLoss, Loss, Objective, Targets};
 use super::parameter::{Parameter, Parameters};
 use super::plan::Plan;
 use super::program::{Program, Value};
@@ -17,8 +18,7 @@ use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, PoisonError};
-use taper_data::Batch as Samples;
+use std::sync::{Arc, Mutex, PoisonError};
 use taper_graph::{Graph, NodeId, Op, Shape, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{LANES, LossSummary, on_this_thread, sum_of_squares};
@@ -36,6 +36,8 @@ const PARTS: usize = 16;
 /// What a network is prepared for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetworkSettings {
+    /// What it learns to make small.
+    pub loss: Loss,
     /// Nodes whose parameters stay as they are, batch statistics included. A name may end in `*`, which stands for
     /// anything.
     pub freeze: Vec<String>,
@@ -47,14 +49,16 @@ pub struct NetworkSettings {
     pub seed: u64,
 }
 
-/// A classifier that can be trained and evaluated on mini-batches.
+/// A network that can be trained and evaluated on mini-batches.
 ///
-/// Activations lie in lane layout (see `taper_kernels::lanes`). A softmax at the network's end is part of the loss. Buffers
-/// are kept between batches and grow only when a larger batch comes.
+/// Activations lie in lane layout (see `taper_kernels::lanes`). A softmax or sigmoid at the network's end may be part of
+/// the [`Loss`]. Buffers are kept between batches and grow only when a larger batch comes.
 pub struct Network {
     /// The network without its parameters' values.
     graph: Graph,
     program: Program,
+    /// Shared with the pass that computes it.
+    objective: Arc<Objective>,
     parameters: Parameters,
     gradients: Vec<f32>,
     /// Gradients of the parts of a batch.
@@ -95,12 +99,30 @@ impl Network {
     /// Prepares a float network with one input and one output for training.
     ///
     /// # Errors
-    /// As for [`Network::new`], and if nothing is to learn.
+    /// As for [`Network::new`], if nothing is to learn, and if the loss has senseless settings or is not for such an
+    /// output.
     pub fn with_settings(mut graph: Graph, settings: &NetworkSettings) -> Result<Self> {
         graph.verify()?;
+        let missing = |pattern: &&String| !graph.nodes.iter().any(|node| matches(pattern, &node.name));
+        if let Some(pattern) = settings.freeze.iter().find(missing) {
+            let message = format!("expected layers to freeze named `{pattern}`, found none");
+            return Err(AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message });
+        }
         let frozen = |name: &str| settings.freeze.iter().any(|pattern| matches(pattern, name));
         let parameters = Parameters::take(&mut graph, frozen)?;
-        let program = Program::of(&graph, &parameters)?;
+        let program = Program::of(&graph, &parameters, &settings.loss)?;
+        let unsupported =
+            |message| AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message };
+        let logits = graph.tensor(program.values[program.logits].tensor);
+        if !matches!(logits.shape.rank(), 2 | 4) {
+            let message =
+                format!("expected an image or a vector in `{}`, found {}", logits.name, logits.shape);
+            return Err(unsupported(message));
+        }
+        if !program.values[program.logits].learns {
+            return Err(unsupported("no layer has parameters to learn".to_owned()));
+        }
+        let objective = Objective::new(settings.loss.clone(), Map::of(&logits.shape), Isa::best())?;
         let narrow = parameters.iter().map(|parameter| parameter.value.len()).sum::<usize>() <= NARROW;
         let normalises = |node: NodeId| matches!(graph.node(node).op, Op::BatchNorm(_));
         let tied = program.steps.iter().any(|step| step.learns && normalises(step.node));
@@ -108,6 +130,7 @@ impl Network {
             gradients: vec![0.0; parameters.gradients()],
             parameters,
             program,
+            objective: Arc::new(objective),
             graph,
             parts: Vec::new(),
             plans: BTreeMap::new(),
@@ -123,14 +146,6 @@ impl Network {
         };
         // Layers are built here once so that what cannot be trained is refused before any work is done.
         network.prepare(1, Mode::Train)?;
-        let logits = network.graph.tensor(network.program.values[network.program.logits].tensor);
-        if logits.shape.channels() != Some(network.classes()) {
-            let message = format!("expected a value per class in `{}`, found {}", logits.name, logits.shape);
-            return Err(network.unsupported(message));
-        }
-        if !network.program.values[network.program.logits].learns {
-            return Err(network.unsupported("no layer has parameters to learn".to_owned()));
-        }
         Ok(network)
     }
 
@@ -145,10 +160,10 @@ impl Network {
         self.program.shape(&self.graph, 0)
     }
 
-    /// The number of classes.
+    /// The number of classes: the channels of the output.
     #[must_use]
     pub fn classes(&self) -> usize {
-        self.program.values[self.program.logits].features
+        self.objective.channels()
     }
 
     /// The parameters as they stand.
@@ -183,21 +198,21 @@ impl Network {
 
     /// Runs a batch forward and backward; the gradients of the mean loss are left for the optimizer.
     ///
-    /// `images` is `[labels.len()][H][W][C]`, already preprocessed. Batch normalisation uses the batch's statistics and
-    /// updates the running ones.
+    /// `images` is `[N][H][W][C]`, already preprocessed. Batch normalisation uses the batch's statistics and updates the
+    /// running ones.
     ///
     /// # Errors
-    /// If the batch does not fit the network, or not into the memory budget.
-    pub fn learn(&mut self, images: &[f32], labels: &[u32]) -> Result<LossSummary> {
-        self.pass(images, labels, Mode::Train)
+    /// If the batch does not fit the network or its loss, or not into the memory budget.
+    pub fn learn<'a>(&mut self, images: &[f32], targets: impl Into<Targets<'a>>) -> Result<LossSummary> {
+        self.pass(images, targets.into(), Mode::Train)
     }
 
     /// Runs a batch forward with the running statistics of batch normalisation. Arguments as for [`Network::learn`].
     ///
     /// # Errors
     /// As for [`Network::learn`].
-    pub fn evaluate(&mut self, images: &[f32], labels: &[u32]) -> Result<LossSummary> {
-        self.pass(images, labels, Mode::Evaluate)
+    pub fn evaluate<'a>(&mut self, images: &[f32], targets: impl Into<Targets<'a>>) -> Result<LossSummary> {
+        self.pass(images, targets.into(), Mode::Evaluate)
     }
 
     /// From here on, counts the zeros of each channel of these activations.
@@ -240,22 +255,21 @@ impl Network {
         times
     }
 
-    /// Adds to `what` is wrong after a batch the name of where it began: the batch passes once more, and every value is
-    /// looked at. The parameters must be those of then.
-    ///
-    /// # Errors
-    /// As for [`Network::learn`].
-    pub(super) fn with_cause(&mut self, what: String, batch: Samples<'_>, mode: Mode) -> Result<String> {
+    /// Where a batch first meets a value that is not finite: it passes once more, and every value is looked at.
+    pub(super) fn find_fault(
+        &mut self,
+        images: &[f32],
+        targets: Targets<'_>,
+        mode: Mode,
+    ) -> Result<Option<String>> {
         self.workers.iter_mut().for_each(|worker| own(worker).inspect());
-        self.pass(batch.images, batch.labels, mode)?;
+        self.pass(images, targets, mode)?;
         let fault = self.workers.iter_mut().filter_map(|worker| own(worker).inspected()).min();
         let name = |step: usize| &self.graph.node(self.program.steps[step].node).name;
-        let cause = match fault {
-            None => return Ok(what),
-            Some(Fault::Output(step)) => format!("the output of `{}`", name(step)),
-            Some(Fault::Gradient(Reverse(step))) => format!("the gradient of `{}`", name(step)),
-        };
-        Ok(format!("{what}, and {cause} is the first that is not finite"))
+        Ok(fault.map(|fault| match fault {
+            Fault::Output(step) => format!("the output of `{}`", name(step)),
+            Fault::Gradient(Reverse(step)) => format!("the gradient of `{}`", name(step)),
+        }))
     }
 
     /// The parameter with the largest gradient in the last batch, and the norm of that gradient.
@@ -267,14 +281,24 @@ impl Network {
         norms.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("", 0.0))
     }
 
-    fn pass(&mut self, images: &[f32], labels: &[u32], mode: Mode) -> Result<LossSummary> {
-        self.check(images, labels)?;
-        let size = self.chunk_size(labels.len(), mode)?;
-        self.prepare(size, mode)?;
-        if !labels.len().is_multiple_of(size) {
-            self.prepare(labels.len() % size, mode)?;
+    fn pass(&mut self, images: &[f32], targets: Targets<'_>, mode: Mode) -> Result<LossSummary> {
+        let features = self.program.values[0].features;
+        if images.is_empty() || !images.len().is_multiple_of(features) {
+            return Err(self.mismatch(format!(
+                "expected images of {features} values for `{}`, found {} values in all",
+                self.graph.tensor(self.program.values[0].tensor).name,
+                images.len()
+            )));
         }
-        let batch = Batch { images, labels, features: self.program.values[0].features, size, mode };
+        let count = images.len() / features;
+        let objective = Arc::clone(&self.objective);
+        let loss = objective.of_batch(count, targets, mode).map_err(|message| self.mismatch(message))?;
+        let size = self.chunk_size(count, mode)?;
+        self.prepare(size, mode)?;
+        if !count.is_multiple_of(size) {
+            self.prepare(count % size, mode)?;
+        }
+        let batch = Batch { images, loss, features, size, mode };
         Ok(if self.at_once(mode) { self.pass_at_once(batch) } else { self.pass_in_turns(batch) })
     }
 
@@ -286,9 +310,8 @@ impl Network {
         let mut summary = LossSummary::default();
         for position in 0..batch.chunks() {
             let (plan, chunk) = batch.chunk(position, plans);
-            let (mode, images) = (batch.mode, batch.labels.len());
-            let pass =
-                Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
+            let mode = batch.mode;
+            let pass = Pass { graph, program, parameters, watched, mode, step: *step, isa: *isa };
             summary += worker.run_nth(position, pass, plan, chunk, gradients);
             for (step, layer) in plan.layers.iter().enumerate() {
                 if let (Some(running), Mode::Train) = (layer.running(), mode) {
@@ -308,8 +331,8 @@ impl Network {
         let count = batch.chunks().min(PARTS);
         parts.resize_with(parts.len().max(count), Part::default);
         let parts = &mut parts[..count];
-        let (mode, images) = (batch.mode, batch.labels.len());
-        let pass = Pass { graph, program, parameters, watched, mode, batch: images, step: *step, isa: *isa };
+        let mode = batch.mode;
+        let pass = Pass { graph, program, parameters, watched, mode, step: *step, isa: *isa };
         parts.par_iter_mut().enumerate().for_each(|(number, Part { gradients, summary })| {
             let thread = rayon::current_thread_index().unwrap_or(0);
             let mut worker = workers[thread].lock().unwrap_or_else(PoisonError::into_inner);
@@ -330,23 +353,6 @@ impl Network {
         let mut summary = LossSummary::default();
         parts.iter().for_each(|part| summary += part.summary);
         summary
-    }
-
-    fn check(&self, images: &[f32], labels: &[u32]) -> Result<()> {
-        let (batch, features) = (labels.len(), self.program.values[0].features);
-        if batch == 0 || images.len() != batch * features {
-            return Err(self.mismatch(format!(
-                "expected {batch} images of {features} values for `{}`, found {} values in all",
-                self.graph.tensor(self.program.values[0].tensor).name,
-                images.len()
-            )));
-        }
-        match labels.iter().find(|label| **label as usize >= self.classes()) {
-            None => Ok(()),
-            Some(label) => {
-                Err(self.mismatch(format!("expected labels below {}, found {label}", self.classes())))
-            }
-        }
     }
 
     /// Whether chunks pass at once, each on a thread of its own.
@@ -404,7 +410,7 @@ impl Network {
 #[derive(Clone, Copy)]
 struct Batch<'a> {
     images: &'a [f32],
-    labels: &'a [u32],
+    loss: BatchLoss<'a>,
     /// Values of an image.
     features: usize,
     /// Images of a chunk.
@@ -414,15 +420,15 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn chunks(self) -> usize {
-        self.labels.len().div_ceil(self.size)
+        self.loss.images().div_ceil(self.size)
     }
 
     /// A chunk, and its plan.
     fn chunk<'p>(self, position: usize, plans: &'p BTreeMap<(usize, Mode), Plan>) -> (&'p Plan, Chunk<'a>) {
-        let (first, end) = (position * self.size, self.labels.len().min((position + 1) * self.size));
+        let (first, end) = (position * self.size, self.loss.images().min((position + 1) * self.size));
         let images = &self.images[first * self.features..end * self.features];
         let plan = plans.get(&(end - first, self.mode)).expect("a pass prepares the plans of its chunks");
-        (plan, Chunk { first, images, labels: &self.labels[first..end] })
+        (plan, Chunk { first, images, loss: self.loss.part(first..end) })
     }
 }
 

@@ -7,15 +7,16 @@ use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{Adam, Sgd, sum_of_squares};
 
 /// What does not change from step to step.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OptimizerSettings {
-    pub(super) kind: OptimizerKind,
-    /// For SGD.
-    pub(super) momentum: f32,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimizerSettings {
+    /// How gradients become changes of the parameters.
+    pub kind: OptimizerKind,
+    /// For SGD: share of the last change that goes on.
+    pub momentum: f32,
     /// For weights; biases and batch normalisation are free of it.
-    pub(super) weight_decay: f32,
+    pub weight_decay: f32,
     /// The greatest norm of all gradients together; larger ones are scaled down to it.
-    pub(super) clip_norm: Option<f32>,
+    pub clip_norm: Option<f32>,
 }
 
 /// Changes parameters by their gradients.

@@ -5,6 +5,7 @@
 //! one.
 
 use super::layer::rectifier;
+use super::loss::{Link, Loss};
 use super::parameter::Parameters;
 use crate::error::{AdaptError, Result};
 use std::collections::BTreeMap;
@@ -64,12 +65,13 @@ struct Waiting {
 }
 
 impl Program {
-    /// Finds the steps from the only input to the logits before the only output.
+    /// Finds the steps from the only input to what the loss reads: the only output, or what stands before a softmax or
+    /// sigmoid that is part of the loss.
     ///
     /// # Errors
-    /// If the graph has several inputs or outputs, or an output that no input reaches.
-    pub(super) fn of(graph: &Graph, parameters: &Parameters) -> Result<Self> {
-        let logits = logits(graph)?;
+    /// If the graph has several inputs or outputs, an output that no input reaches, or one that is not for this loss.
+    pub(super) fn of(graph: &Graph, parameters: &Parameters, loss: &Loss) -> Result<Self> {
+        let logits = logits(graph, loss)?;
         let input = graph.single_input()?;
         let mut builder = Builder {
             graph,
@@ -105,19 +107,25 @@ impl Program {
     }
 }
 
-/// The tensor before the softmax that may stand at the end; the loss takes its part.
-fn logits(graph: &Graph) -> Result<TensorId> {
+/// What the loss reads. A softmax or sigmoid at the end that belongs to another loss is refused: it would squash the
+/// output twice, or has no gradient of its own.
+fn logits(graph: &Graph, loss: &Loss) -> Result<TensorId> {
     let output = graph.single_output()?;
-    match graph.producer(output).map(|id| graph.node(id)) {
-        Some(Node { op: Op::Softmax(Softmax { beta }), name, inputs, .. }) => {
-            if *beta == 1.0 {
-                return Ok(inputs[0]);
-            }
-            let message = format!("expected a beta of 1 of `{name}`, found {beta}");
-            Err(AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message })
+    let Some(last) = graph.producer(output).map(|id| graph.node(id)) else { return Ok(output) };
+    let message = match (&last.op, loss.link()) {
+        (Op::Softmax(Softmax { beta }), Link::Softmax) if *beta != 1.0 => {
+            format!("expected a beta of 1 of `{}`, found {beta}", last.name)
         }
-        Some(_) | None => Ok(output),
-    }
+        (Op::Softmax(_), Link::Softmax)
+        | (Op::Activation { function: Activation::Sigmoid }, Link::Sigmoid) => return Ok(last.inputs[0]),
+        (Op::Softmax(_), Link::Sigmoid | Link::Identity)
+        | (Op::Activation { function: Activation::Sigmoid }, Link::Softmax) => {
+            let (node, op, loss) = (&last.name, last.op.name(), loss.name());
+            format!("expected an output for {loss}, found that of `{node}` ({op})")
+        }
+        (_, Link::Softmax | Link::Sigmoid | Link::Identity) => return Ok(output),
+    };
+    Err(AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message })
 }
 
 struct Builder<'a> {

@@ -1,6 +1,7 @@
 //! One thread's part of a pass: the images of a chunk go through all layers, forward and backward.
 
 use super::layer::{Call, Mode, apart};
+use super::loss::BatchLoss;
 use super::network::sum;
 use super::parameter::Parameters;
 use super::plan::{Origin, Plan};
@@ -11,8 +12,7 @@ use std::time::Instant;
 use taper_graph::Graph;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    BatchStatistics, LANES, Lanes, LossSummary, SoftmaxCrossEntropy, Workspace, accumulate, blocks,
-    count_zeros, pack,
+    BatchStatistics, LANES, Lanes, LossSummary, Workspace, accumulate, blocks, count_zeros, pack,
 };
 
 /// How long a layer took, in seconds.
@@ -33,8 +33,6 @@ pub(super) struct Pass<'a> {
     pub(super) mode: Mode,
     /// Activations whose zeros are counted.
     pub(super) watched: &'a [Value],
-    /// Images of the whole batch, over which the loss is a mean.
-    pub(super) batch: usize,
     /// Training steps before this one.
     pub(super) step: u64,
     pub(super) isa: Isa,
@@ -45,15 +43,17 @@ pub(super) struct Pass<'a> {
 pub(super) struct Chunk<'a> {
     /// Position in the batch of the first image.
     pub(super) first: usize,
-    /// `[labels.len()][H][W][C]`.
+    /// `[N][H][W][C]`.
     pub(super) images: &'a [f32],
-    pub(super) labels: &'a [u32],
+    pub(super) loss: BatchLoss<'a>,
 }
 
 /// Buffers for the images of one chunk at a time; they grow when a larger plan comes, and are kept.
 #[derive(Default)]
 pub(super) struct Worker {
     arena: Vec<Lanes>,
+    /// A teacher's logits.
+    teacher: Vec<Lanes>,
     /// Gradients of one chunk, before they are added to those of the chunks before it.
     of_chunk: Vec<f32>,
     workspace: Workspace,
@@ -113,20 +113,24 @@ impl Worker {
         self.times.resize(plan.layers.len(), LayerTime::default());
         let shape = pass.program.shape(pass.graph, 0);
         let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
-        pack(chunk.images, chunk.labels.len(), height * width, channels, &mut self.arena[plan.input.clone()]);
+        pack(
+            chunk.images,
+            chunk.loss.images(),
+            height * width,
+            channels,
+            &mut self.arena[plan.input.clone()],
+        );
         self.forward(pass, plan, chunk);
 
-        let loss = SoftmaxCrossEntropy::new(pass.program.values[pass.program.logits].features, 1, pass.isa);
-        let images = pass.batch as f64;
         match pass.mode {
             Mode::Evaluate => {
                 let logits = &self.arena[plan.logits.clone()];
-                loss.run(logits, chunk.labels, images, None, &mut self.workspace)
+                chunk.loss.run(logits, None, &mut self.teacher, &mut self.workspace)
             }
             Mode::Train => {
                 let ranges = [plan.logits.clone(), plan.logits_gradient.clone()];
                 let [logits, gradient] = apart(&mut self.arena, ranges);
-                let summary = loss.run(logits, chunk.labels, images, Some(gradient), &mut self.workspace);
+                let summary = chunk.loss.run(logits, Some(gradient), &mut self.teacher, &mut self.workspace);
                 self.backward(pass, plan, chunk, gradients);
                 summary
             }
@@ -169,7 +173,7 @@ impl Worker {
     }
 
     fn forward(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>) {
-        let images = chunk.labels.len();
+        let images = chunk.loss.images();
         self.count_zeros(pass, plan, 0, images);
         for (position, layer) in plan.layers.iter().enumerate() {
             let started = Instant::now();

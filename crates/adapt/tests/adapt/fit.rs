@@ -3,7 +3,7 @@
 use crate::data::{PREPROCESS, halves, vgg};
 use taper_adapt::AdaptError;
 use taper_adapt::train::{
-    EarlyStopping, EpochRecord, Fit, FitSettings, FitState, OptimizerKind, Schedule, TrainConfig,
+    Cpu, EarlyStopping, EpochRecord, Fit, FitSettings, FitState, OptimizerKind, Schedule, TrainConfig,
 };
 use taper_data::{AugmentConfig, Dataset};
 use taper_graph::Graph;
@@ -31,7 +31,7 @@ fn changed(mut settings: FitSettings, change: impl FnOnce(&mut TrainConfig)) -> 
 }
 
 fn prepare<'a>(graph: &Graph, [train, validation]: [&'a Dataset; 2], settings: &FitSettings) -> Fit<'a> {
-    Fit::new(graph, train, validation, settings.clone()).expect("the network fits the data")
+    Fit::new(&Cpu, graph, train, validation, settings.clone()).expect("the network fits the data")
 }
 
 /// The records of at most `epochs` epochs, without their times.

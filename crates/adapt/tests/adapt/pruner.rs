@@ -4,7 +4,7 @@ use crate::data::{PREPROCESS, halves, vgg};
 use taper_adapt::prune::{
     CutRule, Gains, Iteration, Law, Laws, Proposal, PruneConfig, Pruner, Step, estimated_seconds,
 };
-use taper_adapt::train::Evaluation;
+use taper_adapt::train::{Cpu, Evaluation};
 use taper_graph::{Graph, GraphCost, cost, remove_channels};
 use taper_zoo::Normalisation;
 
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     fn propose(&mut self) -> Option<Proposal> {
-        self.pruner.propose(&self.graph, &halves(2, 20), PREPROCESS).expect("the network can be pruned")
+        self.pruner.propose(&Cpu, &self.graph, &halves(2, 20), PREPROCESS).expect("the network can be pruned")
     }
 
     /// Proposes, and judges as if retraining had come to `after`.

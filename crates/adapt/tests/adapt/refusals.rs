@@ -2,7 +2,10 @@
 
 use crate::data::{PREPROCESS, noise, tensor};
 use taper_adapt::quantize::{QuantizeConfig, calibrate, quantize};
-use taper_adapt::train::{Fit, FitSettings, Network, TrainConfig, evaluate};
+use taper_adapt::train::{
+    Cpu, Fit, FitSettings, Loss, Network, NetworkSettings, RegressionLoss, SoftmaxCrossEntropy, Targets,
+    TrainConfig, evaluate,
+};
 use taper_data::{AugmentConfig, Dataset};
 use taper_graph::{
     Activation, Concat, DType, Dropout, Graph, Node, NodeId, Op, Opaque, Pad, Padding, PoolKind, Softmax,
@@ -54,7 +57,8 @@ fn training() {
 
     let sharpened = begin().flatten().dense(2, None).op("softmax", Op::Softmax(Softmax { beta: 2.0 }));
     check(&sharpened.finish(), "expected a beta of 1 of `softmax3`, found 2");
-    check(&begin().softmax().finish(), "expected a value per class in `conv0`, found [N, 4, 4, 3]");
+    let folded = Chain::new(1, &[4, 4]).activation(Activation::Relu);
+    check(&folded.finish(), "expected an image or a vector in `relu0`, found [N, 4, 4]");
     let fixed = Chain::new(1, &[4, 4, 2]).activation(Activation::Relu).flatten().softmax();
     check(&fixed.finish(), "no layer has parameters to learn");
 
@@ -63,6 +67,116 @@ fn training() {
     check(&shared, "expected `norm2/gamma` to be read in one place, found more");
     shared.nodes[2].inputs[2] = tensor(&shared, "conv1/bias");
     check(&shared, "expected `conv1/bias` to be read in one place, found more");
+}
+
+#[test]
+fn losses() {
+    fn check(end: Chain, loss: Loss, message: &str) {
+        let settings = NetworkSettings { loss, ..NetworkSettings::default() };
+        let error = Network::with_settings(end.finish(), &settings).map(|_| ()).expect_err(message);
+        assert_eq!(error.to_string(), message);
+    }
+    let (softmax, sigmoid) = (|| begin().softmax(), || begin().activation(Activation::Sigmoid));
+    let plain = || Loss::SigmoidCrossEntropy { positive_weights: None };
+    check(
+        softmax(),
+        plain(),
+        "cannot train `chain`: expected an output for sigmoid cross-entropy, found that of `softmax1` (softmax)",
+    );
+    check(
+        softmax(),
+        Loss::Regression(RegressionLoss::SquaredError),
+        "cannot train `chain`: expected an output for regression, found that of `softmax1` (softmax)",
+    );
+    check(
+        sigmoid(),
+        Loss::default(),
+        "cannot train `chain`: expected an output for softmax cross-entropy, found that of `sigmoid1` (sigmoid)",
+    );
+
+    let weighted = |weights: &[f32]| {
+        let class_weights = Some(weights.to_vec());
+        Loss::SoftmaxCrossEntropy(SoftmaxCrossEntropy { class_weights, ..SoftmaxCrossEntropy::default() })
+    };
+    let smoothed = SoftmaxCrossEntropy { label_smoothing: 1.5, ..SoftmaxCrossEntropy::default() };
+    let taught = |temperature, soft_weight| {
+        let hard = SoftmaxCrossEntropy::default();
+        Loss::Distillation { hard, temperature, soft_weight }
+    };
+    for (loss, message) in [
+        (weighted(&[1.0; 2]), "loss.class_weights: expected a weight for each of 3 channels, found 2"),
+        (
+            weighted(&[1.0, -1.0, 1.0]),
+            "loss.class_weights[1]: expected a finite number of at least 0, found -1",
+        ),
+        (
+            Loss::SigmoidCrossEntropy { positive_weights: Some(vec![1.0, 1.0, f32::NAN]) },
+            "loss.positive_weights[2]: expected a finite number of at least 0, found NaN",
+        ),
+        (
+            Loss::SoftmaxCrossEntropy(smoothed),
+            "loss.label_smoothing: expected a number from 0 to 1, found 1.5",
+        ),
+        (
+            Loss::Regression(RegressionLoss::Huber { delta: 0.0 }),
+            "loss.delta: expected a finite number above 0, found 0",
+        ),
+        (taught(0.0, 0.5), "loss.temperature: expected a finite number above 0, found 0"),
+        (taught(f32::INFINITY, 0.5), "loss.temperature: expected a finite number above 0, found inf"),
+        (taught(1.0, -0.5), "loss.soft_weight: expected a number from 0 to 1, found -0.5"),
+    ] {
+        check(begin(), loss, message);
+    }
+}
+
+#[test]
+fn targets_that_do_not_fit() {
+    fn check(loss: Loss, targets: Targets<'_>, message: &str) {
+        let settings = NetworkSettings { loss, ..NetworkSettings::default() };
+        let mut network = Network::with_settings(begin().finish(), &settings).expect("it can be trained");
+        let error = network.learn(&[0.5; 2 * 32], targets).expect_err(message).to_string();
+        assert_eq!(error, format!("network `chain` does not fit the data: {message}"));
+    }
+    fn values<'a>(values: &'a [f32], weights: &'a [f32]) -> Targets<'a> {
+        Targets::Values { values, weights: Some(weights) }
+    }
+    let (labels, logits) = (&[0; 32][..], &[0.5; 96][..]);
+    let softmax = |ignored_label| {
+        Loss::SoftmaxCrossEntropy(SoftmaxCrossEntropy { ignored_label, ..SoftmaxCrossEntropy::default() })
+    };
+    let sigmoid = || Loss::SigmoidCrossEntropy { positive_weights: None };
+    let regression = || Loss::Regression(RegressionLoss::SquaredError);
+    let taught =
+        || Loss::Distillation { hard: SoftmaxCrossEntropy::default(), temperature: 2.0, soft_weight: 0.5 };
+
+    check(softmax(None), (&labels[..2]).into(), "expected 32 labels for 2 images of 4×4, found 2");
+    check(softmax(None), (&[3; 32]).into(), "expected labels below 3, found 3");
+    check(
+        softmax(Some(255)),
+        (&[254; 32]).into(),
+        "expected labels below 3 or 255, which is ignored, found 254",
+    );
+    check(softmax(None), values(logits, logits), "expected labels for softmax cross-entropy, found values");
+    check(sigmoid(), labels.into(), "expected values for sigmoid cross-entropy, found labels");
+    check(sigmoid(), values(&[1.5; 96], logits), "expected values from 0 to 1, found 1.5");
+    check(regression(), labels.into(), "expected values for regression, found labels");
+    check(regression(), values(&[0.0; 95], logits), "expected 96 values for 2 images of 4×4, found 95");
+    check(
+        regression(),
+        values(logits, &[1.0; 97]),
+        "expected 96 weights of values for 2 images of 4×4, found 97",
+    );
+    check(
+        regression(),
+        values(logits, &[-1.0; 96]),
+        "expected finite weights of values of at least 0, found -1",
+    );
+    check(taught(), labels.into(), "expected labels with a teacher's logits for distillation, found labels");
+    check(
+        taught(),
+        Targets::Taught { labels, logits: &[0.0; 64] },
+        "expected 96 teacher's logits for 2 images of 4×4, found 64",
+    );
 }
 
 #[test]
@@ -121,7 +235,7 @@ fn data_that_do_not_fit() {
                 augment: AugmentConfig::NONE,
                 seed: 1,
             };
-            let error = Fit::new(&graph, train, validation, settings).map(|_| ()).expect_err(&message);
+            let error = Fit::new(&Cpu, &graph, train, validation, settings).map(|_| ()).expect_err(&message);
             assert_eq!(error.to_string(), message);
         }
     };
@@ -133,8 +247,9 @@ fn data_that_do_not_fit() {
     let mut network = Network::new(&graph).expect("a chain");
     for (images, labels, message) in [
         (vec![0.0; 32], vec![2], "expected labels below 2, found 2"),
-        (vec![0.0; 31], vec![0], "expected 1 images of 32 values for `image`, found 31 values in all"),
-        (vec![], vec![], "expected 0 images of 32 values for `image`, found 0 values in all"),
+        (vec![0.0; 31], vec![0], "expected images of 32 values for `image`, found 31 values in all"),
+        (vec![], vec![], "expected images of 32 values for `image`, found 0 values in all"),
+        (vec![0.0; 64], vec![0], "expected 2 labels for 2 images, found 1"),
     ] {
         let error = network.learn(&images, &labels).expect_err(message).to_string();
         assert_eq!(error, format!("network `chain` does not fit the data: {message}"));

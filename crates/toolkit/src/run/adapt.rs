@@ -1,6 +1,6 @@
 //! Pruning and quantization within a run.
 
-use super::{INTEGER_MODEL, Run, unfinished};
+use super::{ENGINE, INTEGER_MODEL, Run, unfinished};
 use crate::error::{Result, ToolkitError};
 use crate::events::{Event, Phase, Progress};
 use taper_adapt::AdaptError;
@@ -26,7 +26,7 @@ impl Run<'_> {
         loop {
             let (what, total) = ("scoring the channels", data.validation.len());
             self.observer.progress(&Progress::Images { what, done: 0, total });
-            let proposal = pruner.propose(&graph, &data.validation, self.recipe.data.preprocess)?;
+            let proposal = pruner.propose(&ENGINE, &graph, &data.validation, self.recipe.data.preprocess)?;
             let Some(proposal) = proposal else { break };
             let (iteration, attempt) = (proposal.iteration, proposal.attempt);
             self.note(Event::Proposed {

@@ -1,6 +1,6 @@
 //! Training and retraining within a run, interrupted at any moment and taken up again.
 
-use super::Run;
+use super::{ENGINE, Run};
 use crate::error::{Result, ToolkitError};
 use crate::events::{Event, Phase, Progress};
 use crate::source::Source;
@@ -9,8 +9,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use taper_adapt::AdaptError;
 use taper_adapt::train::{
-    Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainConfig, TrainWhen, evaluate,
-    initialize,
+    Engine, Evaluation, Fit, FitProgress, FitSettings, FitState, TrainConfig, TrainWhen, evaluate, initialize,
 };
 use taper_data::Splits;
 use taper_formats::{Checkpoint, ExtraTensor};
@@ -66,7 +65,7 @@ impl Run<'_> {
         if let Some(note) = data.train.large_batch(settings.train.batch) {
             self.warn(note.to_string())?;
         }
-        let mut fit = Fit::new(graph, &data.train, &data.validation, settings)?;
+        let mut fit = Fit::new(&ENGINE, graph, &data.train, &data.validation, settings)?;
         if let Some(state) = self.kept_progress(phase)? {
             fit.restore(state)?;
         }
@@ -94,7 +93,7 @@ impl Run<'_> {
         match (phase, fit.best()) {
             (Phase::Train, Some(best)) => {
                 let path = self.dir.path().join(LAST_GOOD);
-                Checkpoint::new(best).save(&path)?;
+                Checkpoint::new(best.clone()).save(&path)?;
                 Ok(ToolkitError::Diverged { error, kept: path.display().to_string() })
             }
             // The network before the cut is kept anyway.
@@ -104,8 +103,9 @@ impl Run<'_> {
 
     /// How a network does on the validation split.
     pub(super) fn validate(&self, data: &Splits, graph: &Graph) -> Result<Evaluation> {
-        let mut network = Network::new(graph)?;
-        Ok(evaluate(&mut network, &data.validation, self.recipe.data.preprocess)?)
+        let settings = self.recipe.train.network_settings(self.recipe.seed);
+        let mut network = ENGINE.evaluator(graph, &settings)?;
+        Ok(evaluate(&mut *network, &data.validation, self.recipe.data.preprocess)?)
     }
 
     /// The network that an iteration left.

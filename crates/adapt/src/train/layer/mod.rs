@@ -18,7 +18,7 @@ use taper_kernels::lanes::{self, BatchStatistics, Lanes, Workspace};
 
 /// What a forward pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mode {
+pub enum Mode {
     /// Learning: batch normalisation uses the batch's statistics, and everything that the backward pass reads is kept.
     Train,
     /// Evaluation: batch normalisation uses the running statistics.
@@ -212,19 +212,19 @@ impl Site<'_> {
 
 /// Height, width and channels of an activation; a vector is one pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Map {
-    height: usize,
-    width: usize,
-    channels: usize,
+pub(super) struct Map {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
 }
 
 impl Map {
-    fn of(shape: &Shape) -> Self {
+    pub(super) fn of(shape: &Shape) -> Self {
         let [height, width, channels] = shape.image().unwrap_or([1, 1, shape.elements(1).unwrap_or(0)]);
         Self { height, width, channels }
     }
 
-    fn pixels(self) -> usize {
+    pub(super) fn pixels(self) -> usize {
         self.height * self.width
     }
 }

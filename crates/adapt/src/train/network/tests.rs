@@ -1,5 +1,8 @@
 //! Gradients of whole networks against finite differences of the loss.
 
+mod losses;
+
+use super::super::loss::SoftmaxCrossEntropy;
 use super::super::parameter::Role;
 use super::*;
 use taper_graph::{Activation, Conv2d, Padding, PoolKind};
@@ -21,24 +24,75 @@ fn conv(stride: [usize; 2], dilation: [usize; 2], activation: Option<Activation>
     Conv2d { stride, dilation, padding, groups: 1, activation }
 }
 
-/// A network in training with a batch of random images and labels.
+/// A network in training with a batch of random images and targets.
 struct Subject {
     network: Network,
+    loss: Loss,
     images: Vec<f32>,
+    targets: Owned,
+}
+
+/// Targets of every kind, of which a loss takes its own.
+#[derive(Clone)]
+struct Owned {
     labels: Vec<u32>,
+    /// From 0 to 1.
+    values: Vec<f32>,
+    /// Of the values; some are 0.
+    weights: Vec<f32>,
+    teacher: Vec<f32>,
+}
+
+impl Owned {
+    fn random(network: &Network, batch: usize, loss: &Loss, random: &mut Random) -> Self {
+        let values = batch * network.program.values[network.program.logits].features;
+        let ignored = match loss {
+            Loss::SoftmaxCrossEntropy(hard) | Loss::Distillation { hard, .. } => hard.ignored_label,
+            Loss::SigmoidCrossEntropy { .. } | Loss::Regression(_) => None,
+        };
+        let mut label = || {
+            let class = random.between(0, network.classes() - 1) as u32;
+            ignored.filter(|_| random.one_in(3)).unwrap_or(class)
+        };
+        Self {
+            labels: (0..values / network.classes()).map(|_| label()).collect(),
+            values: (0..values).map(|_| random.unit()).collect(),
+            weights: (0..values).map(|_| random.pick(&[0.0, 0.5, 1.0])).collect(),
+            teacher: random.normals(values, 1.0),
+        }
+    }
+
+    fn of(&self, loss: &Loss) -> Targets<'_> {
+        let Self { labels, values, weights, teacher: logits } = self;
+        match loss {
+            Loss::SoftmaxCrossEntropy(_) => Targets::Labels(labels),
+            Loss::SigmoidCrossEntropy { .. } | Loss::Regression(_) => {
+                Targets::Values { values, weights: Some(weights) }
+            }
+            Loss::Distillation { .. } => Targets::Taught { labels, logits },
+        }
+    }
 }
 
 impl Subject {
     fn new(graph: &Graph, batch: usize) -> Self {
-        let network = Network::new(graph).expect("the network can be trained");
+        Self::with_settings(graph, &NetworkSettings::default(), batch)
+    }
+
+    fn with_settings(graph: &Graph, settings: &NetworkSettings, batch: usize) -> Self {
+        let network = Network::with_settings(graph.clone(), settings).expect("the network can be trained");
         let mut random = Random::new(batch as u64);
         let images = random.normals(batch * network.program.values[0].features, 1.0);
-        let labels = (0..batch).map(|_| random.between(0, network.classes() - 1) as u32).collect();
-        Self { network, images, labels }
+        let targets = Owned::random(&network, batch, &settings.loss, &mut random);
+        Self { network, loss: settings.loss.clone(), images, targets }
+    }
+
+    fn learn(&mut self) -> LossSummary {
+        self.network.learn(&self.images, self.targets.of(&self.loss)).expect("the batch fits")
     }
 
     fn loss(&mut self) -> f64 {
-        self.network.learn(&self.images, &self.labels).expect("the batch fits").loss
+        self.learn().loss
     }
 
     /// What is wrong with the claim that the slope of the loss along `direction`, over the values of the parameter at
@@ -60,10 +114,11 @@ impl Subject {
         let parameter = self.network.parameters.iter_mut().nth(position).expect("in range");
         parameter.value = start;
         let right = found.iter().any(|found| (found - expected).abs() <= tolerance + NOISE);
-        let (name, batch) = (&parameter.name, self.labels.len());
+        let name = &parameter.name;
         (!right).then(|| {
             format!(
-                "`{name}` in a batch of {batch}: expected a slope of {expected}, found {found:?} at steps {STEPS:?}"
+                "`{name}` in a batch of {}: expected a slope of {expected}, found {found:?} at steps {STEPS:?}",
+                self.images.len() / self.network.program.values[0].features
             )
         })
     }
@@ -71,22 +126,26 @@ impl Subject {
 
 /// Checks every gradient along itself, along a random direction, and at three single values.
 fn check(graph: &Graph) {
-    let (_, faults) = faults(graph);
-    assert!(faults.is_empty(), "{faults:#?}");
+    check_with(graph, &NetworkSettings::default());
+}
+
+fn check_with(graph: &Graph, settings: &NetworkSettings) {
+    let (_, faults) = faults(graph, settings);
+    assert!(faults.is_empty(), "{settings:?}: {faults:#?}");
 }
 
 /// As [`check`], but for one slope in twelve: a network of many rectifiers may stand so near a kink that no step is short
 /// enough.
 fn check_between_kinks(graph: &Graph) {
-    let (checks, faults) = faults(graph);
+    let (checks, faults) = faults(graph, &NetworkSettings::default());
     assert!(12 * faults.len() <= checks, "{} of {checks} slopes: {faults:#?}", faults.len());
 }
 
 /// How many slopes were checked, and what was wrong with some.
-fn faults(graph: &Graph) -> (usize, Vec<String>) {
+fn faults(graph: &Graph, settings: &NetworkSettings) -> (usize, Vec<String>) {
     let (mut checks, mut faults) = (0, Vec::new());
     for batch in BATCHES {
-        let mut subject = Subject::new(graph, batch);
+        let mut subject = Subject::with_settings(graph, settings, batch);
         let mut random = Random::new(7);
         subject.loss();
         let all = &subject.network.gradients;
@@ -229,7 +288,7 @@ fn what_ran_before_leaves_no_trace() {
         let mut fresh = Subject::new(&graph, batch);
         let parameters = Parameters::take(&mut graph.clone(), |_| false).expect("floats");
         let network = Network { parameters, ..used.network };
-        used = Subject { network, images: fresh.images.clone(), labels: fresh.labels.clone() };
+        used = Subject { network, images: fresh.images.clone(), targets: fresh.targets.clone(), ..used };
         assert_eq!(used.loss(), fresh.loss(), "batch of {batch}");
         assert_eq!(used.network.gradients, fresh.network.gradients, "batch of {batch}");
     }
@@ -244,7 +303,7 @@ fn learning_moves_running_statistics_and_evaluation_does_not() {
         statistics.flat_map(|parameter| parameter.value.clone()).collect()
     };
     let before = statistics(&subject);
-    subject.network.evaluate(&subject.images, &subject.labels).expect("the batch fits");
+    subject.network.evaluate(&subject.images, &subject.targets.labels).expect("the batch fits");
     assert_eq!(statistics(&subject), before);
     subject.loss();
     let count = subject.images.len() as f32;
@@ -271,24 +330,32 @@ fn networks_with_branches() {
 
 #[test]
 fn chunks_add_up_to_the_batch() {
-    let graph = branches::random(3, &[Block::Residual, Block::Excitation, Block::Concat, Block::Depthwise]);
+    check_chunks(
+        &branches::random(3, &[Block::Residual, Block::Excitation, Block::Concat, Block::Depthwise]),
+        &Loss::default(),
+    );
+}
+
+/// Checks that blocks of a batch at once, and chunks of it in turns, come to what the whole does.
+fn check_chunks(graph: &Graph, loss: &Loss) {
+    let settings = NetworkSettings { loss: loss.clone(), ..NetworkSettings::default() };
     for batch in BATCHES {
-        let mut at_once = Subject::new(&graph, batch);
-        let mut whole = Subject::new(&graph, batch);
+        let mut at_once = Subject::with_settings(graph, &settings, batch);
+        let mut whole = Subject::with_settings(graph, &settings, batch);
         whole.network.narrow = false;
-        let losses = [at_once.loss(), whole.loss()];
-        assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
         let budget = whole.network.prepare(1, Mode::Train).expect("it can be planned").bytes();
-        let settings = NetworkSettings { memory_budget: Some(budget), ..NetworkSettings::default() };
-        let mut in_turns = Subject::new(&graph, batch);
-        in_turns.network = Network::with_settings(graph.clone(), &settings).expect("as before");
+        let settings = NetworkSettings { memory_budget: Some(budget), ..settings.clone() };
+        let mut in_turns = Subject::with_settings(graph, &settings, batch);
         in_turns.network.narrow = false;
-        in_turns.loss();
-        for other in [&at_once.network.gradients, &in_turns.network.gradients] {
-            for (found, expected) in other.iter().zip(&whole.network.gradients) {
+        let expected = whole.learn();
+        for other in [&mut at_once, &mut in_turns] {
+            let found = other.learn();
+            assert!((found.loss - expected.loss).abs() < 1e-6, "{found:?} is not {expected:?}");
+            assert_eq!([found.correct, found.counted], [expected.correct, expected.counted]);
+            for (found, expected) in other.network.gradients.iter().zip(&whole.network.gradients) {
                 assert!(
                     (found - expected).abs() < 1e-5 * (1.0 + expected.abs()),
-                    "{found} is not {expected}"
+                    "{found} is not {expected} with {loss:?}"
                 );
             }
         }
