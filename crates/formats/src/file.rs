@@ -1,7 +1,7 @@
 //! Files on disk: the reader chosen by a file's name, and writing that leaves nothing half-done.
 
 use crate::error::{FormatError, Result};
-use crate::{checkpoint, tflite};
+use crate::{checkpoint, keras, tflite};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use taper_graph::Graph;
 
-/// Reads the network in a `.tflite` or `.taper` file.
+/// Reads the network in a `.tflite`, `.keras`, `.h5`, `.hdf5` or `.taper` file.
 ///
 /// # Errors
 /// If the file cannot be read, its extension is unknown, or its content is not what the extension says; every
@@ -23,11 +23,12 @@ fn load_unnamed(path: &Path) -> Result<Graph> {
     let bytes = || fs::read(path).map_err(FormatError::io("read the file"));
     match extension.as_deref() {
         Some("tflite") => tflite::read(&bytes()?),
+        Some("keras" | "h5" | "hdf5") => keras::read(bytes()?),
         Some("taper") => Ok(checkpoint::Checkpoint::from_bytes(&bytes()?)?.graph),
         Some(_) | None => Err(FormatError::unsupported(
             "file name",
             format!(
-                "expected the extension .tflite or .taper, found {}",
+                "expected the extension .tflite, .keras, .h5 or .taper, found {}",
                 extension.map_or("none".to_owned(), |extension| format!(".{extension}"))
             ),
         )),
@@ -125,7 +126,7 @@ mod tests {
             let message = load(Path::new(name)).expect_err("refuses").to_string();
             assert_eq!(
                 message,
-                format!("{name}: file name: expected the extension .tflite or .taper, found {found}")
+                format!("{name}: file name: expected the extension .tflite, .keras, .h5 or .taper, found {found}")
             );
         }
     }

@@ -9,7 +9,9 @@ mod file;
 mod safetensors;
 
 pub mod checkpoint;
+pub mod keras;
 pub mod tflite;
+pub mod weights;
 
 pub use checkpoint::{Checkpoint, ExtraTensor};
 pub use error::{ErrorKind, FormatError, Result};

@@ -5,12 +5,13 @@
 //! times their size, and writes metadata in hash order; this module bounds the one and sorts the other.
 
 use crate::error::{FormatError, Result};
+use crate::weights::Element;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use taper_graph::{DType, TensorData};
+use taper_graph::TensorData;
 
 const METADATA: &str = "__metadata__";
 /// Bytes of the header's length.
@@ -30,40 +31,6 @@ pub(crate) struct Container<'a> {
     pub(crate) metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, Info>,
     data: &'a [u8],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Element {
-    U8,
-    I8,
-    I16,
-    I32,
-    F32,
-    I64,
-}
-
-impl Element {
-    fn of(dtype: DType) -> Self {
-        match dtype {
-            DType::F32 => Self::F32,
-            DType::I8 => Self::I8,
-            DType::U8 => Self::U8,
-            DType::I16 => Self::I16,
-            DType::I32 => Self::I32,
-            DType::I64 => Self::I64,
-        }
-    }
-
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::I8 => DType::I8,
-            Self::U8 => DType::U8,
-            Self::I16 => DType::I16,
-            Self::I32 => DType::I32,
-            Self::I64 => DType::I64,
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,9 +143,26 @@ impl<'a> Container<'a> {
         Some(self.decode(&name, info).map(|(sizes, data)| (name, sizes, data)))
     }
 
+    /// Names, types, sizes and bytes of all tensors, in the order in which they lie in the file.
+    pub(crate) fn raw(&self) -> Vec<(&str, Element, &[usize], &'a [u8])> {
+        let mut infos: Vec<_> = self.tensors.iter().collect();
+        infos.sort_by_key(|(_, info)| info.data_offsets);
+        let raw = infos.into_iter().map(|(name, info)| {
+            let [start, end] = info.data_offsets;
+            let data = self.data.get(start..end).unwrap_or_default();
+            (name.as_str(), info.dtype, info.shape.as_slice(), data)
+        });
+        raw.collect()
+    }
+
     fn decode(&self, name: &str, info: Info) -> Result<(Vec<usize>, TensorData)> {
         let [start, end] = info.data_offsets;
-        let dtype = info.dtype.dtype();
+        let dtype = info.dtype.dtype().ok_or_else(|| {
+            FormatError::unsupported(
+                format!("tensor `{name}`"),
+                format!("expected a type that graphs have, found {}", info.dtype),
+            )
+        })?;
         let expected = info.shape.iter().try_fold(dtype.bytes(), |product, &size| product.checked_mul(size));
         let data = self.data.get(start..end).filter(|bytes| expected == Some(bytes.len()));
         match data.and_then(|bytes| TensorData::from_le_bytes(dtype, bytes)) {

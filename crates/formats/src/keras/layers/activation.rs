@@ -1,0 +1,145 @@
+//! Nonlinearities: as layers, as operations, and as an option of other layers.
+
+use super::Site;
+use crate::error::Result;
+use crate::keras::wrong_layer;
+use serde_json::Value;
+use taper_graph::{Activation, Op, Softmax, TensorId};
+
+/// A function that Keras names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Function {
+    Linear,
+    Softmax,
+    Graph(Activation),
+}
+
+/// Where a function stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is the layer.
+    Alone,
+    /// Behind the node that bears the layer's name.
+    Behind,
+}
+
+/// The slope of Keras's function `leaky_relu`.
+const FUNCTION_SLOPE: f32 = 0.2;
+/// The slope of the layer LeakyReLU.
+const LAYER_SLOPE: f32 = 0.3;
+
+/// The layer's option `activation`.
+pub(super) fn of_option(site: &Site<'_, '_>) -> Result<Function> {
+    let Some(option) = site.layer.option("activation") else { return Ok(Function::Linear) };
+    let name = option.as_str().or_else(|| option.get("config").and_then(Value::as_str));
+    name.and_then(|name| named(site, name)).ok_or_else(|| {
+        site.layer.unexpected("activation", "linear, relu, relu6, leaky_relu, sigmoid, tanh, hard_swish or softmax")
+    })
+}
+
+fn named(_site: &Site<'_, '_>, name: &str) -> Option<Function> {
+    Some(Function::Graph(match name {
+        "linear" => return Some(Function::Linear),
+        "softmax" => return Some(Function::Softmax),
+        "relu" => Activation::Relu,
+        "relu6" => Activation::Relu6,
+        "leaky_relu" => Activation::LeakyRelu { slope: FUNCTION_SLOPE },
+        "sigmoid" => Activation::Sigmoid,
+        "tanh" => Activation::Tanh,
+        "hard_swish" | "hard_silu" => Activation::HardSwish,
+        _ => return None,
+    }))
+}
+
+/// What the option `activation` makes of `x`.
+pub(super) fn behind(site: &mut Site<'_, '_>, x: TensorId, place: Place) -> Result<TensorId> {
+    let function = of_option(site)?;
+    apply(site, x, function, place)
+}
+
+/// What a function makes of the output of the layer's node, unless it is fused into that.
+pub(super) fn apart(site: &mut Site<'_, '_>, x: TensorId, function: Function) -> Result<TensorId> {
+    match function {
+        Function::Graph(Activation::Relu | Activation::Relu6) => Ok(x),
+        Function::Linear | Function::Softmax | Function::Graph(_) => apply(site, x, function, Place::Behind),
+    }
+}
+
+fn apply(site: &mut Site<'_, '_>, x: TensorId, function: Function, place: Place) -> Result<TensorId> {
+    let (op, part) = match function {
+        Function::Linear => return Ok(x),
+        Function::Softmax => (Op::Softmax(Softmax { beta: 1.0 }), "softmax"),
+        Function::Graph(function) => (Op::Activation { function }, "activation"),
+    };
+    match place {
+        Place::Alone => site.node(op, &[x]),
+        Place::Behind => site.part(part, op, &[x]),
+    }
+}
+
+/// ReLU, LeakyReLU, PReLU and Softmax.
+pub(super) fn layer(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
+    let function = match site.layer.class.as_str() {
+        "ReLU" => rectifier(site)?,
+        "LeakyReLU" => {
+            let slope = site.layer.number("negative_slope")?.or(site.layer.number("alpha")?);
+            Function::Graph(Activation::LeakyRelu { slope: slope.unwrap_or(LAYER_SLOPE) })
+        }
+        "PReLU" => return prelu(site, x),
+        _ => {
+            let rank = site.rank(x);
+            let axis = site.layer.axis("axis", rank)?;
+            if axis.is_some_and(|axis| axis + 1 != rank) {
+                return Err(site.layer.unexpected("axis", "the innermost"));
+            }
+            Function::Softmax
+        }
+    };
+    apply(site, x, function, Place::Alone)
+}
+
+/// `max(x, 0)` with a limit above or a slope below.
+fn rectifier(site: &Site<'_, '_>) -> Result<Function> {
+    let number = |name: &str| site.layer.number(name);
+    let (most, threshold) = (number("max_value")?, number("threshold")?.unwrap_or(0.0));
+    let slope = number("negative_slope")?.unwrap_or(0.0);
+    Ok(Function::Graph(match (most, slope) {
+        _ if threshold != 0.0 => return Err(site.layer.unexpected("threshold", "0")),
+        (None, 0.0) => Activation::Relu,
+        (Some(6.0), 0.0) => Activation::Relu6,
+        (None, slope) => Activation::LeakyRelu { slope },
+        (Some(_), 0.0) => return Err(site.layer.unexpected("max_value", "6 or null")),
+        (Some(_), _) => return Err(site.layer.unexpected("negative_slope", "0 where `max_value` is set")),
+    }))
+}
+
+/// PReLU with one slope for each channel.
+fn prelu(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
+    let slopes = site.constant("slopes", |builder, layer| {
+        let array = builder.variable(layer, "alpha")?;
+        match array.sizes[..] {
+            [.., channels] if channels == array.values.len() => Ok((vec![channels], array.values)),
+            _ => Err(wrong_layer(
+                layer,
+                format!("expected slopes for channels, with `shared_axes` [1, 2], found {:?}", array.sizes),
+            )),
+        }
+    })?;
+    site.node(Op::Prelu, &[x, slopes])
+}
+
+/// A function of `keras.ops.nn`.
+pub(super) fn operation(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
+    let function = match site.layer.class.as_str() {
+        "Relu" => Activation::Relu,
+        "Relu6" => Activation::Relu6,
+        "Sigmoid" => Activation::Sigmoid,
+        "Tanh" => Activation::Tanh,
+        "HardSilu" | "HardSwish" => Activation::HardSwish,
+        _ => {
+            let slope = site.layer.number("negative_slope")?.unwrap_or(FUNCTION_SLOPE);
+            Activation::LeakyRelu { slope }
+        }
+    };
+    site.node(Op::Activation { function }, &[x])
+}
