@@ -3,7 +3,9 @@
 pub mod branches;
 pub mod chain;
 pub mod graphs;
+pub mod keras;
 pub mod litert;
+mod python;
 mod random;
 
 pub use random::Random;

@@ -173,6 +173,22 @@ impl Layer {
         number.transpose()
     }
 
+    /// One number, or all the numbers of nested lists in order.
+    pub(super) fn numbers(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        fn collect(value: &Value, numbers: &mut Vec<f32>) -> Option<()> {
+            match value.as_array() {
+                Some(items) => items.iter().try_for_each(|item| collect(item, numbers)),
+                None => f32::deserialize(value).ok().filter(|number| number.is_finite()).map(|number| numbers.push(number)),
+            }
+        }
+        let numbers = self.option(name).map(|value| {
+            let mut numbers = Vec::new();
+            let read = collect(value, &mut numbers).filter(|()| !numbers.is_empty());
+            read.map(|()| numbers).ok_or_else(|| self.unexpected(name, "numbers"))
+        });
+        numbers.transpose()
+    }
+
     /// Height and width, or one number for both.
     pub(super) fn pair(&self, name: &str) -> Result<Option<[usize; 2]>> {
         let pair = self.option(name).map(|value| {

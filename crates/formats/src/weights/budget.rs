@@ -34,9 +34,4 @@ impl Budget {
             )),
         }
     }
-
-    /// What is left, in bytes.
-    pub(crate) fn left(&self) -> usize {
-        self.left
-    }
 }

@@ -23,6 +23,9 @@ pub(super) enum Place {
     Behind,
 }
 
+/// The functions that graphs have.
+const FUNCTIONS: &str = "linear, relu, relu6, leaky_relu, elu, silu, hard_swish, sigmoid, tanh, softmax, or of Keras 3 \
+                         hard_sigmoid";
 /// The slope of Keras's function `leaky_relu`.
 const FUNCTION_SLOPE: f32 = 0.2;
 /// The slope of the layer LeakyReLU.
@@ -33,11 +36,11 @@ pub(super) fn of_option(site: &Site<'_, '_>) -> Result<Function> {
     let Some(option) = site.layer.option("activation") else { return Ok(Function::Linear) };
     let name = option.as_str().or_else(|| option.get("config").and_then(Value::as_str));
     name.and_then(|name| named(site, name)).ok_or_else(|| {
-        site.layer.unexpected("activation", "linear, relu, relu6, leaky_relu, sigmoid, tanh, hard_swish or softmax")
+        site.layer.unexpected("activation", FUNCTIONS)
     })
 }
 
-fn named(_site: &Site<'_, '_>, name: &str) -> Option<Function> {
+fn named(site: &Site<'_, '_>, name: &str) -> Option<Function> {
     Some(Function::Graph(match name {
         "linear" => return Some(Function::Linear),
         "softmax" => return Some(Function::Softmax),
@@ -47,6 +50,10 @@ fn named(_site: &Site<'_, '_>, name: &str) -> Option<Function> {
         "sigmoid" => Activation::Sigmoid,
         "tanh" => Activation::Tanh,
         "hard_swish" | "hard_silu" => Activation::HardSwish,
+        "silu" | "swish" => Activation::Silu,
+        "elu" => Activation::Elu { alpha: 1.0 },
+        // Keras 2 has another: clip(0.2 x + 0.5).
+        "hard_sigmoid" if site.builder.version() != Some(2) => Activation::HardSigmoid,
         _ => return None,
     }))
 }
@@ -77,7 +84,7 @@ fn apply(site: &mut Site<'_, '_>, x: TensorId, function: Function, place: Place)
     }
 }
 
-/// ReLU, LeakyReLU, PReLU and Softmax.
+/// ReLU, LeakyReLU, ELU, PReLU and Softmax.
 pub(super) fn layer(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     let function = match site.layer.class.as_str() {
         "ReLU" => rectifier(site)?,
@@ -85,6 +92,7 @@ pub(super) fn layer(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
             let slope = site.layer.number("negative_slope")?.or(site.layer.number("alpha")?);
             Function::Graph(Activation::LeakyRelu { slope: slope.unwrap_or(LAYER_SLOPE) })
         }
+        "ELU" => Function::Graph(Activation::Elu { alpha: site.layer.number("alpha")?.unwrap_or(1.0) }),
         "PReLU" => return prelu(site, x),
         _ => {
             let rank = site.rank(x);
@@ -136,6 +144,9 @@ pub(super) fn operation(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId
         "Sigmoid" => Activation::Sigmoid,
         "Tanh" => Activation::Tanh,
         "HardSilu" | "HardSwish" => Activation::HardSwish,
+        "HardSigmoid" => Activation::HardSigmoid,
+        "Silu" => Activation::Silu,
+        "Elu" => Activation::Elu { alpha: site.layer.number("alpha")?.unwrap_or(1.0) },
         _ => {
             let slope = site.layer.number("negative_slope")?.unwrap_or(FUNCTION_SLOPE);
             Activation::LeakyRelu { slope }

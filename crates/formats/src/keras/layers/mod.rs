@@ -11,7 +11,7 @@ use super::network::{Builder, Operand};
 use super::wrong_layer;
 use crate::error::Result;
 use crate::weights::Array;
-use taper_graph::{Op, TensorId};
+use taper_graph::{Binary, Elementwise, Op, TensorId};
 
 /// One call of a layer.
 pub(super) struct Site<'s, 'a> {
@@ -32,15 +32,23 @@ pub(super) fn emit(site: &mut Site<'_, '_>, operands: &[Operand]) -> Result<Tens
         "SeparableConv2D" => convolution::separable(site, site.one(operands)?),
         "Dense" => convolution::dense(site, site.one(operands)?),
         "BatchNormalization" => normalisation::batch(site, site.one(operands)?),
+        "Normalization" => normalisation::by_statistics(site, site.one(operands)?),
+        "Rescaling" => normalisation::rescale(site, site.one(operands)?),
         "Activation" => {
             let x = site.one(operands)?;
             activation::behind(site, x, activation::Place::Alone)
         }
-        "ReLU" | "LeakyReLU" | "PReLU" | "Softmax" => activation::layer(site, site.one(operands)?),
-        "Relu" | "Relu6" | "Sigmoid" | "Tanh" | "HardSilu" | "HardSwish" | "LeakyRelu" => {
-            activation::operation(site, site.one(operands)?)
-        }
-        "Add" | "Multiply" | "Maximum" => merge::elementwise(site, operands),
+        "ReLU" | "LeakyReLU" | "ELU" | "PReLU" | "Softmax" => activation::layer(site, site.one(operands)?),
+        "Relu" | "Relu6" | "Sigmoid" | "Tanh" | "HardSilu" | "HardSwish" | "HardSigmoid" | "Silu" | "Elu"
+        | "LeakyRelu" => activation::operation(site, site.one(operands)?),
+        "Add" => merge::elementwise(site, Binary::Add, operands),
+        "Subtract" => merge::elementwise(site, Binary::Subtract, operands),
+        "Multiply" => merge::elementwise(site, Binary::Multiply, operands),
+        "Divide" | "TrueDivide" => merge::elementwise(site, Binary::Divide, operands),
+        "Maximum" => merge::elementwise(site, Binary::Maximum, operands),
+        "Minimum" => merge::elementwise(site, Binary::Minimum, operands),
+        "Average" => merge::average(site, operands),
+        "TFOpLambda" => merge::function(site, operands),
         "Concatenate" => merge::concatenate(site, operands),
         "ZeroPadding2D" => spatial::pad(site, site.one(operands)?),
         "MaxPooling2D" | "AveragePooling2D" => spatial::pool(site, site.one(operands)?),
@@ -80,6 +88,11 @@ impl Site<'_, '_> {
     /// A further node of the layer.
     fn part(&mut self, part: &str, op: Op, inputs: &[TensorId]) -> Result<TensorId> {
         self.builder.node(format!("{}/{part}", self.name), op, inputs)
+    }
+
+    /// The node that bears the layer's name, a function of two operands.
+    fn binary(&mut self, function: Binary, operands: [TensorId; 2]) -> Result<TensorId> {
+        self.node(Op::Elementwise(Elementwise { function, activation: None }), &operands)
     }
 
     /// The constant in `role`, of sizes and values that `make` gives.
