@@ -18,7 +18,7 @@ struct Convolution {
 
 /// What forms the products.
 enum Kernel {
-    Convolution(lanes::Conv2d),
+    Convolution(Box<lanes::Conv2d>),
     Transposed(Box<lanes::ConvTranspose2d>),
 }
 
@@ -40,7 +40,7 @@ pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Laye
         padding: lane_padding(conv.padding),
         groups: conv.groups,
     };
-    layer(site, Kernel::Convolution(lanes::Conv2d::new(geometry, site.isa)), fused(site, conv.activation)?)
+    layer(site, convolution_of(site, geometry), fused(site, conv.activation)?)
 }
 
 /// A layer for a transposed convolution.
@@ -73,7 +73,11 @@ pub(super) fn transposed(site: &Site<'_>, conv: &ConvTranspose2d) -> Result<Box<
 pub(super) fn fully_connected(site: &Site<'_>, dense: &FullyConnected) -> Result<Box<dyn Layer>> {
     let weights = site.sizes(1);
     let geometry = Conv2dGeometry::fully_connected(site.images, weights[1], weights[0]);
-    layer(site, Kernel::Convolution(lanes::Conv2d::new(geometry, site.isa)), fused(site, dense.activation)?)
+    layer(site, convolution_of(site, geometry), fused(site, dense.activation)?)
+}
+
+fn convolution_of(site: &Site<'_>, geometry: Conv2dGeometry) -> Kernel {
+    Kernel::Convolution(Box::new(lanes::Conv2d::new(geometry, site.isa)))
 }
 
 fn layer(site: &Site<'_>, kernel: Kernel, activation: Activation) -> Result<Box<dyn Layer>> {
