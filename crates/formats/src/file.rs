@@ -126,7 +126,9 @@ mod tests {
             let message = load(Path::new(name)).expect_err("refuses").to_string();
             assert_eq!(
                 message,
-                format!("{name}: file name: expected the extension .tflite, .keras, .h5 or .taper, found {found}")
+                format!(
+                    "{name}: file name: expected the extension .tflite, .keras, .h5 or .taper, found {found}"
+                )
             );
         }
     }

@@ -21,7 +21,10 @@ pub(super) struct Model {
 pub(super) enum Kind {
     /// Each layer reads the one before; the shape of the first one's input, if it is told.
     Sequential(Option<Vec<Option<usize>>>),
-    Functional { inputs: Vec<Key>, outputs: Vec<Key> },
+    Functional {
+        inputs: Vec<Key>,
+        outputs: Vec<Key>,
+    },
 }
 
 /// A layer, an operation or a nested model.
@@ -85,7 +88,8 @@ impl Parser {
             Some(config) => config.get("layers").and_then(Value::as_array),
             None => None,
         };
-        let layers = layers.ok_or_else(|| FormatError::invalid(subject(name), "expected a list of layers"))?;
+        let layers =
+            layers.ok_or_else(|| FormatError::invalid(subject(name), "expected a list of layers"))?;
         let name = config.and_then(|config| text(config, "name")).unwrap_or(name).to_owned();
         let layers: Vec<Layer> = layers.iter().map(|layer| self.layer(layer)).collect::<Result<_>>()?;
         let mut names = BTreeSet::new();
@@ -178,7 +182,10 @@ impl Layer {
         fn collect(value: &Value, numbers: &mut Vec<f32>) -> Option<()> {
             match value.as_array() {
                 Some(items) => items.iter().try_for_each(|item| collect(item, numbers)),
-                None => f32::deserialize(value).ok().filter(|number| number.is_finite()).map(|number| numbers.push(number)),
+                None => f32::deserialize(value)
+                    .ok()
+                    .filter(|number| number.is_finite())
+                    .map(|number| numbers.push(number)),
             }
         }
         let numbers = self.option(name).map(|value| {
@@ -193,7 +200,9 @@ impl Layer {
     pub(super) fn pair(&self, name: &str) -> Result<Option<[usize; 2]>> {
         let pair = self.option(name).map(|value| {
             let pair = match value.as_array().map(Vec::as_slice) {
-                Some([height, width]) => count(height).zip(count(width)).map(|(height, width)| [height, width]),
+                Some([height, width]) => {
+                    count(height).zip(count(width)).map(|(height, width)| [height, width])
+                }
                 Some(_) => None,
                 None => count(value).map(|size| [size; 2]),
             };
@@ -203,7 +212,8 @@ impl Layer {
     }
 
     pub(super) fn count(&self, name: &str) -> Result<Option<usize>> {
-        let count = self.option(name).map(|value| count(value).ok_or_else(|| self.unexpected(name, "a count")));
+        let count =
+            self.option(name).map(|value| count(value).ok_or_else(|| self.unexpected(name, "a count")));
         count.transpose()
     }
 
@@ -274,7 +284,9 @@ pub(super) fn count(value: &Value) -> Option<usize> {
 fn dims(subject: &str, shape: &Value) -> Result<Vec<Option<usize>>> {
     let dim = |value: &Value| if value.is_null() { Some(None) } else { count(value).map(Some) };
     let dims: Option<Vec<_>> = shape.as_array().and_then(|dims| dims.iter().map(dim).collect());
-    dims.ok_or_else(|| FormatError::invalid(subject, format!("expected the shape of an input, found {shape}")))
+    dims.ok_or_else(|| {
+        FormatError::invalid(subject, format!("expected the shape of an input, found {shape}"))
+    })
 }
 
 /// A reference to a tensor: `[layer, call, output]`, of which Keras 2 adds a fourth part.

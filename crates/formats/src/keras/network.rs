@@ -8,11 +8,11 @@ use super::wrong_layer;
 use crate::error::{FormatError, Result};
 use crate::weights::{Array, Budget};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use taper_graph::{DType, Dim, Graph, Op, Shape, TensorData, TensorId};
 
-/// How many nodes a graph may have. Models that call each other can ask for many more than their file has layers.
-const NODES: usize = 50_000;
+/// How many calls of layers a graph may take. Models that call each other can ask for many more than their file has layers.
+const CALLS: usize = 50_000;
 
 /// What a layer is given: an activation, or in Keras 3's operations a number.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +29,8 @@ pub(super) fn build(
     budget: &mut Budget,
 ) -> Result<Graph> {
     let graph = Graph::new(model.name.clone());
-    let (used, constants) = (BTreeSet::new(), BTreeMap::new());
-    let mut builder = Builder { graph, container, paths, budget, used, constants };
+    let (used, constants) = (BTreeMap::new(), BTreeMap::new());
+    let mut builder = Builder { graph, container, paths, budget, used, calls: 0, constants };
     let inputs = builder.inputs(model)?;
     let outputs = builder.run(model, &inputs, "")?;
     let mut graph = builder.graph;
@@ -45,8 +45,10 @@ pub(super) struct Builder<'a> {
     container: &'a Container,
     paths: &'a Paths,
     budget: &'a mut Budget,
-    /// Names of nodes and inputs.
-    used: BTreeSet<String>,
+    /// Names of nodes and inputs, and how often each was wanted again.
+    used: BTreeMap<String, usize>,
+    /// How many layers were called so far.
+    calls: usize,
     /// Constants that are there, by layer and role: a layer that is called again reads the same.
     constants: BTreeMap<(usize, &'static str), TensorId>,
 }
@@ -61,23 +63,29 @@ impl Builder<'_> {
                 let layers: Vec<_> = layers.collect();
                 let input = |(key, layer): (&Key, Option<&Layer>)| {
                     let layer = layer.ok_or_else(|| missing(model, key))?;
-                    let shape = layer.input_shape()?.ok_or_else(|| {
-                        wrong_layer(layer, "expected the shape of an input, found none")
-                    })?;
+                    let shape = layer
+                        .input_shape()?
+                        .ok_or_else(|| wrong_layer(layer, "expected the shape of an input, found none"))?;
                     self.input(layer, layer.name.clone(), &shape)
                 };
                 layers.into_iter().map(input).collect()
             }
             Kind::Sequential(built) => {
                 let Some(first) = model.layers.first() else {
-                    return Err(FormatError::invalid(format!("keras model `{}`", model.name), "has no layers"));
+                    return Err(FormatError::invalid(
+                        format!("keras model `{}`", model.name),
+                        "has no layers",
+                    ));
                 };
                 let shape = match first.input_shape()? {
                     Some(shape) => Some(shape),
                     None => built.clone(),
                 };
                 let shape = shape.ok_or_else(|| {
-                    wrong_layer(first, "expected the shape of the model's input, found none: it was never built")
+                    wrong_layer(
+                        first,
+                        "expected the shape of the model's input, found none: it was never built",
+                    )
                 })?;
                 let name = match first.class.as_str() {
                     "InputLayer" => first.name.clone(),
@@ -97,12 +105,14 @@ impl Builder<'_> {
         }
         let sizes = shape.iter().skip(1).map(|size| size.map(Dim::Fixed)).collect::<Option<Vec<_>>>();
         let (Some(sizes), Some(&batch)) = (sizes, shape.first()) else {
-            let dims: Vec<_> = shape.iter().map(|dim| dim.map_or("?".to_owned(), |size| size.to_string())).collect();
-            let message = format!("expected an input of known size but for the batch, found [{}]", dims.join(", "));
+            let dims: Vec<_> =
+                shape.iter().map(|dim| dim.map_or("?".to_owned(), |size| size.to_string())).collect();
+            let message =
+                format!("expected an input of known size but for the batch, found [{}]", dims.join(", "));
             return Err(wrong_layer(layer, message));
         };
         let batch = batch.map_or(Dim::BATCH, Dim::Fixed);
-        self.used.insert(name.clone());
+        self.used.insert(name.clone(), 0);
         let shape = Shape::new(std::iter::once(batch).chain(sizes).collect());
         Ok(self.graph.add_input(name, shape, DType::F32))
     }
@@ -160,6 +170,11 @@ impl Builder<'_> {
 
     /// What one call of a layer gives.
     fn call(&mut self, layer: &Layer, operands: &[Operand], scope: &str) -> Result<Vec<TensorId>> {
+        self.calls += 1;
+        if self.calls > CALLS {
+            let message = format!("expected at most {CALLS} calls of layers, found more");
+            return Err(FormatError::unsupported(format!("keras model `{}`", self.graph.name), message));
+        }
         let Some(inner) = &layer.inner else {
             let name = self.free_name(&layer.name, scope);
             return Ok(vec![emit(&mut Site { builder: self, layer, name }, operands)?]);
@@ -173,22 +188,28 @@ impl Builder<'_> {
     }
 
     /// The layer's name; with that of the model around it, and then with a number, where it is taken.
-    fn free_name(&self, name: &str, scope: &str) -> String {
+    fn free_name(&mut self, name: &str, scope: &str) -> String {
+        if !self.used.contains_key(name) {
+            return name.to_owned();
+        }
         let scoped = format!("{scope}/{name}");
-        let numbered = (2..).map(|number| format!("{name}/{number}"));
-        let mut names = [name.to_owned(), scoped].into_iter().chain(numbered);
-        let free = names.find(|name| !name.starts_with('/') && !self.used.contains(name));
-        free.unwrap_or_else(|| name.to_owned())
+        if !scope.is_empty() && !self.used.contains_key(&scoped) {
+            return scoped;
+        }
+        loop {
+            let count = self.used.entry(name.to_owned()).or_default();
+            *count += 1;
+            let numbered = format!("{name}/{}", *count + 1);
+            if !self.used.contains_key(&numbered) {
+                return numbered;
+            }
+        }
     }
 
     /// Appends a node.
     pub(super) fn node(&mut self, name: String, op: Op, inputs: &[TensorId]) -> Result<TensorId> {
-        if self.graph.nodes.len() >= NODES {
-            let message = format!("expected at most {NODES} nodes, found more");
-            return Err(FormatError::unsupported(format!("keras model `{}`", self.graph.name), message));
-        }
         self.budget.take(&name, inputs.len() + 8, 64)?;
-        self.used.insert(name.clone());
+        self.used.insert(name.clone(), 0);
         Ok(self.graph.add_node(name, op, inputs)?)
     }
 
@@ -196,7 +217,8 @@ impl Builder<'_> {
     pub(super) fn variable(&mut self, layer: &Layer, name: &str) -> Result<Array> {
         let position = names(layer).iter().position(|&(own, _)| own == name);
         let path = position.and_then(|position| self.paths.get(&layer.id)?.get(position));
-        let path = path.ok_or_else(|| wrong_layer(layer, format!("expected a variable `{name}`, found none")))?;
+        let path =
+            path.ok_or_else(|| wrong_layer(layer, format!("expected a variable `{name}`, found none")))?;
         self.container.weights.array(path, self.budget)
     }
 
@@ -230,8 +252,11 @@ fn ordered<'m>(model: &'m Model, given: &BTreeMap<Key, TensorId>) -> Result<Vec<
         .flat_map(|layer| (0..layer.calls.len()).map(move |call| (layer, call)))
         .filter(|(layer, _)| layer.class != "InputLayer")
         .collect();
-    let positions: BTreeMap<(&str, usize), usize> =
-        calls.iter().enumerate().map(|(position, &(layer, call))| ((layer.name.as_str(), call), position)).collect();
+    let positions: BTreeMap<(&str, usize), usize> = calls
+        .iter()
+        .enumerate()
+        .map(|(position, &(layer, call))| ((layer.name.as_str(), call), position))
+        .collect();
     let mut waiting = vec![0usize; calls.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); calls.len()];
     for (position, &(layer, call)) in calls.iter().enumerate() {
@@ -259,7 +284,9 @@ fn ordered<'m>(model: &'m Model, given: &BTreeMap<Key, TensorId>) -> Result<Vec<
     }
     match waiting.iter().position(|&count| count > 0) {
         None => Ok(order),
-        Some(position) => Err(wrong_layer(calls[position].0, "expected layers without a cycle, found it in one")),
+        Some(position) => {
+            Err(wrong_layer(calls[position].0, "expected layers without a cycle, found it in one"))
+        }
     }
 }
 

@@ -85,12 +85,16 @@ fn numbered(model: &Model, group: &str, paths: &mut Paths) {
 
 /// Keras's `to_snake_case`: a line before a capital letter that follows a small one or precedes one.
 fn snake_case(class: &str) -> String {
-    let letters: Vec<char> = class.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+    let letters: Vec<char> =
+        class.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').collect();
     let mut name = String::new();
     for (position, letter) in letters.iter().enumerate() {
         let small = |letter: Option<&char>| letter.is_some_and(char::is_ascii_lowercase);
         let before = position.checked_sub(1).and_then(|before| letters.get(before));
-        if letter.is_ascii_uppercase() && before.is_some() && (small(before) || small(letters.get(position + 1))) {
+        if letter.is_ascii_uppercase()
+            && before.is_some()
+            && (small(before) || small(letters.get(position + 1)))
+        {
             name.push('_');
         }
         name.push(letter.to_ascii_lowercase());
@@ -102,20 +106,28 @@ fn snake_case(class: &str) -> String {
 fn listed(layer: &Layer, file: &Hdf5, group: &str, paths: &mut Paths) -> Result<()> {
     let mut expected = Vec::new();
     collect(layer, Fate::Learns, &mut expected);
-    if expected.is_empty() {
+    // A layer that cannot be read at all may have no weights either; what is wrong with it comes first.
+    if expected.is_empty() || !file.has_group(group) {
         return Ok(());
     }
     let stored = file.attributes(group)?.texts(WEIGHT_NAMES)?.unwrap_or_default();
     // Random layers keep the state of their generators among the weights.
-    let stored = stored.into_iter().filter(|name| !matches!(variable(name), "StateVar" | "seed_generator_state"));
+    let stored =
+        stored.into_iter().filter(|name| !matches!(variable(name), "StateVar" | "seed_generator_state"));
     let stored: Vec<String> = stored.collect();
     if stored.len() != expected.len() {
         return Err(FormatError::invalid(
             format!("hdf5 group `{group}`"),
-            format!("expected the {} variables of layer `{}`, found {}", expected.len(), layer.name, stored.len()),
+            format!(
+                "expected the {} variables of layer `{}`, found {}",
+                expected.len(),
+                layer.name,
+                stored.len()
+            ),
         ));
     }
-    let (learning, resting): (Vec<_>, Vec<_>) = expected.iter().partition(|variable| variable.fate == Fate::Learns);
+    let (learning, resting): (Vec<_>, Vec<_>) =
+        expected.iter().partition(|variable| variable.fate == Fate::Learns);
     for (wanted, name) in learning.into_iter().chain(resting).zip(stored) {
         check_name(wanted, &name)?;
         paths.entry(wanted.layer.id).or_insert_with(|| vec![String::new(); names(wanted.layer).len()])

@@ -86,11 +86,15 @@ impl Array {
         };
         let count = match count {
             Some(0) if sizes.len() == strides.len() => 0,
-            Some(count) if sizes.len() == strides.len() && extent().is_some_and(|last| last < stored) => count,
+            Some(count) if sizes.len() == strides.len() && extent().is_some_and(|last| last < stored) => {
+                count
+            }
             Some(_) | None => {
                 return Err(FormatError::invalid(
                     subject(),
-                    format!("expected {sizes:?} with strides {strides:?} from element {offset} among {stored}"),
+                    format!(
+                        "expected {sizes:?} with strides {strides:?} from element {offset} among {stored}"
+                    ),
                 ));
             }
         };

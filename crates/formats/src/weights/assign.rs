@@ -9,12 +9,14 @@ use taper_graph::{DType, Graph, Node, Op, TensorData, TensorId};
 /// How a framework lays out its weights and names its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Keras: `LAYER/VARIABLE`; convolutions `[KH, KW, I, O]`, depthwise ones `[KH, KW, C, multiplier]`, matrices `[I, O]`.
-    /// The arrays of a layer stand in Keras's order: kernel, bias; gamma, beta, mean, variance.
+    /// Keras: `LAYER/VARIABLE`; convolutions `[KH, KW, I, O]`, depthwise ones `[KH, KW, C, multiplier]`,
+    /// transposed ones `[KH, KW, O, I]`, matrices `[I, O]`. Where a file only numbers the arrays of a layer, they stand in
+    /// Keras's order: kernel, bias; gamma, beta, mean, variance.
     Keras,
     /// PyTorch: `MODULE.weight`, `.bias`, `.running_mean` and so on; convolutions `[O, I/groups, KH, KW]`, matrices `[O, I]`,
-    /// images flattened channels first. A layer's module is the one of the same name, or what the zoo's tables say. If no
-    /// layer has such a module, and modules and layers agree in number and shapes, they are matched in order.
+    /// transposed convolutions `[I, O, KH, KW]`, images flattened channels first. A layer's module is the one of the same
+    /// name, or what the zoo's tables say. If no layer has such a module and there are as many modules as layers, they are
+    /// matched in order.
     Torch,
 }
 
@@ -63,7 +65,8 @@ pub fn assign(graph: &mut Graph, weights: &Weights, layout: Layout) -> Result<Re
     let mut data = Vec::with_capacity(found.len());
     let mut report = Report::default();
     let mut used = BTreeSet::new();
-    let constants = layers.iter().flat_map(|layer| layer.constants.iter().map(move |&(role, id)| (layer, role, id)));
+    let constants =
+        layers.iter().flat_map(|layer| layer.constants.iter().map(move |&(role, id)| (layer, role, id)));
     for (layer, role, id) in constants {
         let name = &graph.tensor(id).name;
         let Some(&array) = found.get(&id) else {
@@ -75,7 +78,8 @@ pub fn assign(graph: &mut Graph, weights: &Weights, layout: Layout) -> Result<Re
         report.assigned.push((name.clone(), array.to_owned()));
         used.insert(array);
     }
-    report.unused = weights.iter().map(|(name, _)| name).filter(|name| !used.contains(name)).map(str::to_owned).collect();
+    report.unused =
+        weights.iter().map(|(name, _)| name).filter(|name| !used.contains(name)).map(str::to_owned).collect();
     for (id, values) in data {
         graph.tensor_mut(id).data = Some(TensorData::F32(values));
     }
@@ -89,7 +93,7 @@ fn layers(graph: &Graph) -> Vec<Layer<'_>> {
     let mut layers = Vec::new();
     for node in &graph.nodes {
         let roles: &[Role] = match &node.op {
-            Op::Conv2d(_) | Op::FullyConnected(_) => &[Role::Kernel, Role::Bias],
+            Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_) => &[Role::Kernel, Role::Bias],
             Op::BatchNorm(_) => &NORMALISATION,
             Op::Prelu => &[Role::Slopes],
             Op::Activation { .. }
@@ -100,6 +104,7 @@ fn layers(graph: &Graph) -> Vec<Layer<'_>> {
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)
@@ -120,23 +125,33 @@ fn layers(graph: &Graph) -> Vec<Layer<'_>> {
 
 type Found<'w> = BTreeMap<TensorId, &'w str>;
 
-/// The arrays of each layer in the file's order, or by the names of their variables where the file has those.
+/// The arrays of each layer by the names of their variables; where the file only numbers them, in order, if each constant of
+/// the layer has one.
 fn by_keras_name<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     let mut of_layer: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, _) in weights.iter() {
         let (layer, _) = name.rsplit_once('/').unwrap_or(("", name));
         of_layer.entry(layer).or_default().push(name);
     }
-    let mut found = Found::new();
+    // A separable convolution is two nodes, but one layer of Keras.
+    let mut constants: BTreeMap<&str, Vec<(Role, TensorId)>> = BTreeMap::new();
     for layer in layers {
-        let mut arrays = of_layer.get(layer.node.name.as_str()).cloned().unwrap_or_default();
-        for &(role, id) in &layer.constants {
-            let named = arrays.iter().position(|name| role.keras_names().contains(&variable(name, '/')));
-            // An array that bears the name of another role is not taken for its place: the layer may lack this one.
-            let position = named.or_else(|| arrays.iter().position(|name| !is_keras_name(variable(name, '/'))));
-            if let Some(position) = position {
-                found.insert(id, arrays.remove(position));
+        let name = layer.node.name.as_str();
+        let name = name.strip_suffix("/depthwise").unwrap_or(name);
+        constants.entry(name).or_default().extend(&layer.constants);
+    }
+    let mut found = Found::new();
+    for (layer, constants) in constants {
+        let Some(mut arrays) = of_layer.remove(layer) else { continue };
+        if arrays.iter().any(|name| is_keras_name(variable(name, '/'))) {
+            for (role, id) in constants {
+                let array = arrays.iter().position(|name| role.keras_names().contains(&variable(name, '/')));
+                if let Some(array) = array {
+                    found.insert(id, arrays.remove(array));
+                }
             }
+        } else if arrays.len() == constants.len() {
+            found.extend(constants.into_iter().map(|(_, id)| id).zip(arrays));
         }
     }
     found
@@ -149,7 +164,8 @@ fn by_torch_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) 
         let table = torch_module(&graph.name, &layer.node.name);
         for &(role, id) in &layer.constants {
             let modules = [table.as_deref(), Some(layer.node.name.as_str())];
-            let mut candidates = modules.into_iter().flatten().map(|module| format!("{module}.{}", role.torch_name()));
+            let mut candidates =
+                modules.into_iter().flatten().map(|module| format!("{module}.{}", role.torch_name()));
             let tensor = graph.tensor(id).name.as_str();
             let array = names.get(tensor).or_else(|| candidates.find_map(|name| names.get(name.as_str())));
             if let Some(array) = array {
@@ -160,7 +176,7 @@ fn by_torch_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) 
     found
 }
 
-/// Modules and layers side by side, if they are as many and each has the kernel, or the vectors, of the other's size.
+/// Modules and layers side by side, if they are as many.
 fn in_order<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     let mut modules: Vec<(&str, Vec<&'w str>)> = Vec::new();
     for (name, _) in weights.iter() {
@@ -199,7 +215,7 @@ fn is_keras_name(name: &str) -> bool {
 impl Role {
     fn keras_names(self) -> &'static [&'static str] {
         match self {
-            Self::Kernel => &["kernel", "depthwise_kernel"],
+            Self::Kernel => &["depthwise_kernel", "pointwise_kernel", "kernel"],
             Self::Bias => &["bias"],
             Self::Gamma => &["gamma"],
             Self::Beta => &["beta"],
@@ -231,21 +247,35 @@ fn converted(
     let expected = graph.tensor(id).shape.with_batch(1);
     let (sizes, values) = match (&node.op, role, layout, &array.sizes[..]) {
         (Op::Conv2d(conv), Role::Kernel, Layout::Keras, &[height, width, inputs, outputs]) => {
-            if conv.groups == inputs && conv.groups > 1 {
+            if conv.groups == inputs && conv.groups > 1 && expected.last() == Some(&1) {
                 let channels = inputs.saturating_mul(outputs);
                 (vec![channels, height, width, 1], array.permuted([2, 3, 0, 1]))
             } else {
                 (vec![outputs, height, width, inputs], array.permuted([3, 0, 1, 2]))
             }
         }
+        // Dense on every pixel.
+        (Op::Conv2d(_), Role::Kernel, Layout::Keras, &[inputs, outputs]) => {
+            (vec![outputs, 1, 1, inputs], array.permuted([1, 0]))
+        }
         (Op::Conv2d(_), Role::Kernel, Layout::Torch, &[outputs, inputs, height, width]) => {
             (vec![outputs, height, width, inputs], array.permuted([0, 2, 3, 1]))
+        }
+        (Op::ConvTranspose2d(_), Role::Kernel, Layout::Keras, &[height, width, outputs, inputs]) => {
+            (vec![outputs, height, width, inputs], array.permuted([2, 0, 1, 3]))
+        }
+        (Op::ConvTranspose2d(_), Role::Kernel, Layout::Torch, &[inputs, outputs, height, width]) => {
+            (vec![outputs, height, width, inputs], array.permuted([1, 2, 3, 0]))
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Keras, &[inputs, outputs]) => {
             (vec![outputs, inputs], array.permuted([1, 0]))
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Torch, &[outputs, inputs]) => {
             (vec![outputs, inputs], flattened_channels_last(graph, node, array))
+        }
+        // Keras keeps the axes along which slopes are shared, with size 1.
+        (Op::Prelu, Role::Slopes, Layout::Keras, &[.., channels]) if channels == array.values.len() => {
+            (vec![channels], array.values.clone())
         }
         (_, _, _, sizes) => (sizes.to_vec(), array.values.clone()),
     };
@@ -266,7 +296,8 @@ fn flattened_channels_last(graph: &Graph, node: &Node, array: &Array) -> Vec<f32
         .and_then(|node| graph.tensor(*node.inputs.first()?).shape.image());
     match (image, array.sizes[..].first_chunk()) {
         (Some([height, width, channels]), Some(&[outputs, inputs]))
-            if [width, channels].iter().try_fold(height, |product, &size| product.checked_mul(size)) == Some(inputs) =>
+            if [width, channels].iter().try_fold(height, |product, &size| product.checked_mul(size))
+                == Some(inputs) =>
         {
             let sizes = vec![outputs, channels, height, width];
             let image = Array { sizes, element: array.element, values: array.values.clone() };

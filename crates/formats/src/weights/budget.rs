@@ -30,7 +30,10 @@ impl Budget {
             }
             None => Err(FormatError::unsupported(
                 subject,
-                format!("expected a file whose content fits in {} bytes, found {count} elements more", self.all),
+                format!(
+                    "expected a file whose content fits in {} bytes, found {count} elements more",
+                    self.all
+                ),
             )),
         }
     }

@@ -68,7 +68,11 @@ impl Element {
     }
 
     /// The element in the first bytes of `bytes`, little-endian; `None` if they are too few.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "rounding to f32 is meant")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "rounding to f32 is meant"
+    )]
     pub(crate) fn value(self, bytes: &[u8]) -> Option<f32> {
         Some(match self {
             Self::F64 => f64::from_le_bytes(*bytes.first_chunk()?) as f32,

@@ -32,7 +32,10 @@ pub(super) fn read(file: &Hdf5, budget: &mut Budget) -> Result<Weights> {
         None => read_numbered(file, &mut weights, budget)?,
     }
     if weights.is_empty() {
-        return Err(FormatError::unsupported("hdf5 file", "expected the weights of a Keras model, found none"));
+        return Err(FormatError::unsupported(
+            "hdf5 file",
+            "expected the weights of a Keras model, found none",
+        ));
     }
     Ok(weights)
 }

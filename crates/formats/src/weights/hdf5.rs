@@ -54,11 +54,17 @@ impl Source for Metered {
 impl Hdf5 {
     /// Opens a file in memory.
     pub(crate) fn open(bytes: Vec<u8>) -> Result<Self> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let step = bytes.len().saturating_mul(READINGS).saturating_add(FREE_READING);
         let allowance = Arc::new(AtomicUsize::new(step));
         let source = Metered { bytes, allowance: Arc::clone(&allowance) };
         let file = File::from_source(source)
             .map_err(|error| FormatError::invalid("hdf5 file", error.to_string()))?;
+        let expected = file.superblock().eof_address;
+        if expected > length {
+            let message = format!("expected {expected} bytes, found {length}");
+            return Err(FormatError::invalid("hdf5 file", message));
+        }
         Ok(Self { file, allowance, step })
     }
 
@@ -112,7 +118,8 @@ impl Hdf5 {
         let count = product(&sizes).ok_or_else(|| too_large(path))?;
         budget.take(&subject(path), count, size_of::<f32>())?;
         if let Some(chunk) = dataset.chunk_shape().map_err(failed)? {
-            let chunk: Option<Vec<usize>> = chunk.into_iter().map(|size| usize::try_from(size).ok()).collect();
+            let chunk: Option<Vec<usize>> =
+                chunk.into_iter().map(|size| usize::try_from(size).ok()).collect();
             let count = chunk.and_then(|sizes| product(&sizes)).ok_or_else(|| too_large(path))?;
             budget.take(&subject(path), count, element.bytes())?;
         }

@@ -260,7 +260,9 @@ impl<'a> Machine<'a> {
                 return Ok(Progress::Running);
             }
             other => {
-                return Err(self.wrong(&format!("expected the opcodes of a state dictionary, found {other:#04x}")));
+                return Err(
+                    self.wrong(&format!("expected the opcodes of a state dictionary, found {other:#04x}"))
+                );
             }
         };
         self.stack.push(value);
@@ -285,7 +287,13 @@ impl<'a> Machine<'a> {
             }
             (
                 Global::RebuildTensor,
-                [Value::Storage(storage), Value::Integer(offset), Value::Tuple(sizes), Value::Tuple(strides), ..],
+                [
+                    Value::Storage(storage),
+                    Value::Integer(offset),
+                    Value::Tuple(sizes),
+                    Value::Tuple(strides),
+                    ..,
+                ],
             ) => {
                 let count = |value: &Value<'_>| match value {
                     Value::Integer(value) => usize::try_from(*value).ok(),
@@ -303,7 +311,9 @@ impl<'a> Machine<'a> {
             }
             (Global::RebuildParameter, [Value::Tensor(tensor), ..]) => Ok(Value::Tensor(Rc::clone(tensor))),
             (Global::Size, [Value::Tuple(sizes)]) => Ok(Value::Tuple(Rc::clone(sizes))),
-            (function, _) => Err(self.wrong(&format!("calls {function:?} with arguments that do not fit it"))),
+            (function, _) => {
+                Err(self.wrong(&format!("calls {function:?} with arguments that do not fit it")))
+            }
         }
     }
 
@@ -385,7 +395,10 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&self, place: u32) -> Result<Value<'a>> {
-        self.memo.get(&place).cloned().ok_or_else(|| self.wrong(&format!("recalls value {place} before it is set")))
+        self.memo
+            .get(&place)
+            .cloned()
+            .ok_or_else(|| self.wrong(&format!("recalls value {place} before it is set")))
     }
 
     /// The lowest place of the stack that may be taken: values below a mark wait for what stands above.
@@ -407,7 +420,8 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>> {
-        let mark = self.marks.pop().ok_or_else(|| self.wrong("takes values down to a mark that is not set"))?;
+        let mark =
+            self.marks.pop().ok_or_else(|| self.wrong("takes values down to a mark that is not set"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -432,7 +446,8 @@ impl<'a> Machine<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (array, rest) = self.rest.split_first_chunk().ok_or_else(|| self.wrong("ends before its end mark"))?;
+        let (array, rest) =
+            self.rest.split_first_chunk().ok_or_else(|| self.wrong("ends before its end mark"))?;
         self.rest = rest;
         Ok(*array)
     }

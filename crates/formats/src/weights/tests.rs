@@ -29,7 +29,9 @@ fn all_of_keras_containers_hold_the_same_arrays() {
     for name in ["small.keras", "small.weights.h5"] {
         let numbered = load(&golden(name)).expect("reads");
         assert_eq!(numbered.len(), listed.len());
-        for (role, place) in [("conv/kernel", "conv/0"), ("bn/moving_variance", "bn/3"), ("dense/bias", "dense/1")] {
+        for (role, place) in
+            [("conv/kernel", "conv/0"), ("bn/moving_variance", "bn/3"), ("dense/bias", "dense/1")]
+        {
             assert_eq!(numbered.get(place), listed.get(role), "{name}");
         }
     }
@@ -68,7 +70,8 @@ fn safetensors_hold_what_they_hold() {
     bytes.extend_from_slice(&[0x80, 0x3f, 0x00, 0xc0]);
     bytes.extend_from_slice(&7i64.to_le_bytes());
     let weights = read(bytes).expect("reads");
-    let found: Vec<_> = weights.iter().map(|(name, array)| (name, array.element, array.values.as_slice())).collect();
+    let found: Vec<_> =
+        weights.iter().map(|(name, array)| (name, array.element, array.values.as_slice())).collect();
     assert_eq!(found, [("b", Element::BF16, &[1.0, -2.0][..]), ("a", Element::I64, &[7.0][..])]);
 }
 

@@ -29,7 +29,9 @@ pub(super) fn read_archive(zip: &Zip<'_>, budget: &mut Budget) -> Result<Weights
     let entry = |name: &str, budget: &mut Budget| {
         let name = format!("{folder}/{name}");
         let content = zip.read(&name, budget)?;
-        content.ok_or_else(|| FormatError::invalid("zip archive", format!("expected an entry `{name}`, found none")))
+        content.ok_or_else(|| {
+            FormatError::invalid("zip archive", format!("expected an entry `{name}`, found none"))
+        })
     };
     if zip.names().any(|name| name.strip_prefix(folder) == Some("/constants.pkl")) {
         return Err(FormatError::unsupported(

@@ -35,9 +35,7 @@ const LAYER_SLOPE: f32 = 0.3;
 pub(super) fn of_option(site: &Site<'_, '_>) -> Result<Function> {
     let Some(option) = site.layer.option("activation") else { return Ok(Function::Linear) };
     let name = option.as_str().or_else(|| option.get("config").and_then(Value::as_str));
-    name.and_then(|name| named(site, name)).ok_or_else(|| {
-        site.layer.unexpected("activation", FUNCTIONS)
-    })
+    name.and_then(|name| named(site, name)).ok_or_else(|| site.layer.unexpected("activation", FUNCTIONS))
 }
 
 fn named(site: &Site<'_, '_>, name: &str) -> Option<Function> {

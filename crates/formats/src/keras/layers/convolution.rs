@@ -7,7 +7,7 @@ use crate::keras::config::{Layer, Switch};
 use crate::keras::network::Builder;
 use crate::keras::wrong_layer;
 use crate::weights::Array;
-use taper_graph::{Activation, Conv2d, FullyConnected, Op, Padding, TensorId};
+use taper_graph::{Activation, Conv2d, ConvTranspose2d, FullyConnected, Op, Padding, TensorId};
 
 /// Conv2D: `[KH, KW, I/groups, O]` becomes `[O, KH, KW, I/groups]`.
 pub(super) fn full(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
@@ -51,6 +51,40 @@ pub(super) fn separable(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId
     activation::apart(site, y, function)
 }
 
+/// Conv2DTranspose: `[KH, KW, O, I]` becomes `[O, KH, KW, I]`.
+///
+/// The output is as large as what a convolution of the same `padding` would make the input from: `keras/src/backend/common/
+/// backend_utils.py`.
+pub(super) fn transposed(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
+    if site.layer.option("output_padding").is_some() {
+        return Err(site.layer.unexpected("output_padding", "null"));
+    }
+    if site.layer.pair("dilation_rate")?.is_some_and(|dilation| dilation != [1, 1]) {
+        return Err(site.layer.unexpected("dilation_rate", "1"));
+    }
+    let weights = site.constant("weights", |builder, layer| {
+        let (kernel, [height, width, outputs, inputs]) = kernel(builder, layer, "kernel")?;
+        Ok((vec![outputs, height, width, inputs], kernel.permuted([2, 0, 1, 3])))
+    })?;
+    let window = window(site, weights)?;
+    let stride = site.layer.pair("strides")?.unwrap_or([1, 1]);
+    let cut = |axis: usize| match site.layer.text("padding") {
+        Some("same") => Ok(window[axis].saturating_sub(stride[axis])),
+        Some("valid") | None => Ok(0),
+        Some(_) => Err(site.layer.unexpected("padding", "same or valid")),
+    };
+    let (rows, columns) = (cut(0)?, cut(1)?);
+    let padding =
+        Padding { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 };
+    let output_padding = [0, 1].map(|axis| stride[axis].saturating_sub(window[axis]));
+    let function = activation::of_option(site)?;
+    let activation = function.fused();
+    let op = Op::ConvTranspose2d(ConvTranspose2d { stride, padding, output_padding, activation });
+    let inputs = with_bias(site, x, weights)?;
+    let y = site.node(op, &inputs)?;
+    activation::apart(site, y, function)
+}
+
 /// Dense: `[I, O]` becomes `[O, I]`. On images it is a convolution of single pixels.
 pub(super) fn dense(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     let rank = site.rank(x);
@@ -61,7 +95,9 @@ pub(super) fn dense(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
             (4, &[inputs, outputs]) => Ok((vec![outputs, 1, 1, inputs], kernel.permuted([1, 0]))),
             (_, sizes) => Err(wrong_layer(
                 layer,
-                format!("expected a kernel [I, O] on an input of rank 2 or 4, found {sizes:?} on rank {rank}"),
+                format!(
+                    "expected a kernel [I, O] on an input of rank 2 or 4, found {sizes:?} on rank {rank}"
+                ),
             )),
         }
     })?;
@@ -110,13 +146,17 @@ fn sliding(
 ) -> Result<Conv2d> {
     let stride = site.layer.pair("strides")?.unwrap_or([1, 1]);
     let dilation = site.layer.pair("dilation_rate")?.unwrap_or([1, 1]);
-    let sizes = site.builder.graph.tensor(weights).shape.with_batch(1);
-    let kernel = match sizes[..] {
-        [_, height, width, _] => [height, width],
-        _ => return Err(site.wrong(format!("expected weights of rank 4, found {sizes:?}"))),
-    };
-    let padding = super::spatial::padding(site, x, kernel, stride, dilation)?;
+    let padding = super::spatial::padding(site, x, window(site, weights)?, stride, dilation)?;
     Ok(Conv2d { stride, dilation, padding, groups, activation })
+}
+
+/// Height and width of weights `[O, KH, KW, I]`.
+fn window(site: &Site<'_, '_>, weights: TensorId) -> Result<[usize; 2]> {
+    let sizes = site.builder.graph.tensor(weights).shape.with_batch(1);
+    match sizes[..] {
+        [_, height, width, _] => Ok([height, width]),
+        _ => Err(site.wrong(format!("expected weights of rank 4, found {sizes:?}"))),
+    }
 }
 
 impl Function {

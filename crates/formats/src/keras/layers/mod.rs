@@ -30,6 +30,7 @@ pub(super) fn emit(site: &mut Site<'_, '_>, operands: &[Operand]) -> Result<Tens
         "Conv2D" => convolution::full(site, site.one(operands)?),
         "DepthwiseConv2D" => convolution::depthwise(site, site.one(operands)?),
         "SeparableConv2D" => convolution::separable(site, site.one(operands)?),
+        "Conv2DTranspose" => convolution::transposed(site, site.one(operands)?),
         "Dense" => convolution::dense(site, site.one(operands)?),
         "BatchNormalization" => normalisation::batch(site, site.one(operands)?),
         "Normalization" => normalisation::by_statistics(site, site.one(operands)?),
@@ -59,14 +60,37 @@ pub(super) fn emit(site: &mut Site<'_, '_>, operands: &[Operand]) -> Result<Tens
             let x = site.one(operands)?;
             site.node(Op::Flatten, &[x])
         }
+        "Reshape" => spatial::reshape(site, site.one(operands)?),
         "Dropout" => spatial::dropout(site, site.one(operands)?),
         // Nothing at inference.
-        "SpatialDropout1D" | "SpatialDropout2D" | "GaussianDropout" | "GaussianNoise" | "AlphaDropout"
-        | "ActivityRegularization" | "Identity" | "RandomFlip" | "RandomRotation" | "RandomTranslation"
-        | "RandomZoom" | "RandomContrast" | "RandomBrightness" | "RandomHeight" | "RandomWidth" | "RandomShear"
-        | "RandomHue" | "RandomSaturation" | "RandomGrayscale" | "RandomErasing" | "RandomInvert"
-        | "RandomPosterization" | "RandomSharpness" | "RandomColorJitter" | "RandomColorDegeneration"
-        | "RandomGaussianBlur" | "RandomElasticTransform" | "RandomPerspective" => site.one(operands),
+        "SpatialDropout1D"
+        | "SpatialDropout2D"
+        | "GaussianDropout"
+        | "GaussianNoise"
+        | "AlphaDropout"
+        | "ActivityRegularization"
+        | "Identity"
+        | "RandomFlip"
+        | "RandomRotation"
+        | "RandomTranslation"
+        | "RandomZoom"
+        | "RandomContrast"
+        | "RandomBrightness"
+        | "RandomHeight"
+        | "RandomWidth"
+        | "RandomShear"
+        | "RandomHue"
+        | "RandomSaturation"
+        | "RandomGrayscale"
+        | "RandomErasing"
+        | "RandomInvert"
+        | "RandomPosterization"
+        | "RandomSharpness"
+        | "RandomColorJitter"
+        | "RandomColorDegeneration"
+        | "RandomGaussianBlur"
+        | "RandomElasticTransform"
+        | "RandomPerspective" => site.one(operands),
         _ => Err(site.wrong("expected a layer of convolutional networks that Taper knows")),
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn by_statistics(site: &mut Site<'_, '_>, x: TensorId) -> Result<Tens
         return Err(site.layer.unexpected("invert", "false"));
     }
     if mean.len() != variance.len() {
-        let message = format!("expected as many variances as means, found {} and {}", variance.len(), mean.len());
+        let message =
+            format!("expected as many variances as means, found {} and {}", variance.len(), mean.len());
         return Err(site.wrong(message));
     }
     let scale: Vec<f32> = variance.iter().map(|value| 1.0 / value.sqrt().max(LEAST_DEVIATION)).collect();

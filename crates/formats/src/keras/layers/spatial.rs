@@ -2,9 +2,10 @@
 
 use super::Site;
 use crate::error::Result;
-use crate::keras::config::Switch;
+use crate::keras::config::{Switch, count};
+use serde_json::Value;
 use taper_graph::{
-    Dropout, Op, Pad, Padding, Pool2d, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod, TensorId,
+    Dropout, Op, Pad, Padding, Pool2d, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod, Shape, TensorId,
 };
 
 /// Zeros around the image, as the option `padding` says.
@@ -59,7 +60,8 @@ pub(super) fn enlarge(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> 
     let [rows, columns] = site.layer.pair("size")?.unwrap_or([2, 2]);
     let size = height.checked_mul(rows).zip(width.checked_mul(columns));
     let size = size.map(|(height, width)| [height, width]);
-    let size = size.ok_or_else(|| site.layer.unexpected("size", "factors of an image that can be counted"))?;
+    let size =
+        size.ok_or_else(|| site.layer.unexpected("size", "factors of an image that can be counted"))?;
     resized(site, x, size)
 }
 
@@ -85,6 +87,22 @@ fn resized(site: &mut Site<'_, '_>, x: TensorId, size: [usize; 2]) -> Result<Ten
     };
     let coordinates = ResizeCoordinates::HalfPixel;
     site.node(Op::Resize2d(Resize2d { size, method, coordinates }), &[x])
+}
+
+/// Reshape: one size may be −1, for what is left.
+pub(super) fn reshape(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
+    let wrong = || site.layer.unexpected("target_shape", "sizes, of which one may be -1");
+    let target = site.layer.option("target_shape").and_then(Value::as_array).ok_or_else(wrong)?;
+    let sizes =
+        target.iter().map(|size| if size.as_i64() == Some(-1) { Some(None) } else { count(size).map(Some) });
+    let sizes: Vec<Option<usize>> = sizes.collect::<Option<_>>().ok_or_else(wrong)?;
+    let known = sizes.iter().flatten().try_fold(1usize, |product, &size| product.checked_mul(size));
+    let dims = site.builder.graph.tensor(x).shape.dims();
+    let all = Shape::new(dims.iter().skip(1).copied().collect()).elements(1);
+    let left = known.zip(all).and_then(|(known, all)| all.checked_div(known));
+    let shape: Vec<usize> =
+        sizes.iter().map(|size| size.or(left)).collect::<Option<_>>().ok_or_else(wrong)?;
+    site.node(Op::Reshape { shape }, &[x])
 }
 
 pub(super) fn dropout(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
