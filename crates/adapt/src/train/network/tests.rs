@@ -1,6 +1,7 @@
 //! Gradients of whole networks against finite differences of the loss.
 
 mod losses;
+mod sharing;
 
 use super::super::loss::SoftmaxCrossEntropy;
 use super::super::parameter::Role;
