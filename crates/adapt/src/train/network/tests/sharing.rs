@@ -111,6 +111,11 @@ fn gradients_are_the_sums_of_those_of_copies() {
 }
 
 #[test]
+fn gradients_are_the_same_bytes_at_any_number_of_threads() {
+    check_threads(&siamese(None), &NetworkSettings::default());
+}
+
+#[test]
 fn what_a_frozen_node_reads_stays_while_others_learn_what_is_theirs() {
     let graph = siamese(None);
     let freeze = vec!["second/*".to_owned()];
