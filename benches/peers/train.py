@@ -22,6 +22,71 @@ WIDTHS = {
     "vgg16": [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]],
     "vgg16-pruned": [[7, 9], [12, 11], [16, 13, 10], [14, 9, 8], [6, 5, 12]],
 }
+CLASSES = 10
+
+
+def vgg(torch, widths):
+    nn = torch.nn
+    layers, channels = [], 1
+    for block in widths:
+        for width in block:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+        layers.append(nn.MaxPool2d(2, ceil_mode=True))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, CLASSES))
+
+
+def resnet50(torch):
+    """ResNet-50 as Keras builds it: the stride is that of a stage's first 1x1 convolution, and convolutions have biases."""
+    nn = torch.nn
+
+    def normalised(inputs, width, kernel, stride=1):
+        return [nn.Conv2d(inputs, width, kernel, stride, kernel // 2), nn.BatchNorm2d(width)]
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs, width, stride, projects):
+            super().__init__()
+            self.body = nn.Sequential(
+                *normalised(inputs, width, 1, stride), nn.ReLU(inplace=True),
+                *normalised(width, width, 3), nn.ReLU(inplace=True),
+                *normalised(width, 4 * width, 1))
+            self.shortcut = nn.Sequential(*normalised(inputs, 4 * width, 1, stride)) if projects else nn.Identity()
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.relu(self.body(x) + self.shortcut(x))
+
+    layers = [*normalised(1, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1)]
+    inputs = 64
+    for width, blocks, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
+        for block in range(blocks):
+            layers.append(Bottleneck(inputs, width, stride if block == 0 else 1, block == 0))
+            inputs = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, CLASSES))
+
+
+def mobilenet_v1(torch):
+    nn = torch.nn
+
+    def normalised(inputs, width, kernel, stride, groups=1):
+        convolution = nn.Conv2d(inputs, width, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return [convolution, nn.BatchNorm2d(width), nn.ReLU6(inplace=True)]
+
+    layers, inputs = normalised(1, 32, 3, 2), 32
+    blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+    for width, stride in blocks:
+        layers += normalised(inputs, inputs, 3, stride, groups=inputs) + normalised(inputs, width, 1, 1)
+        inputs = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(1e-3), nn.Linear(inputs, CLASSES))
+
+
+# Networks, and the side of their images.
+NETWORKS = {
+    "vgg16": (lambda torch: vgg(torch, WIDTHS["vgg16"]), 28),
+    "vgg16-pruned": (lambda torch: vgg(torch, WIDTHS["vgg16-pruned"]), 28),
+    "resnet50": (resnet50, 128),
+    "mobilenet-v1": (mobilenet_v1, 128),
+}
 
 
 def torch_child(network, batch, threads, layout, seconds):
@@ -30,17 +95,11 @@ def torch_child(network, batch, threads, layout, seconds):
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
-    layers, channels = [], 1
-    for block in WIDTHS[network]:
-        for width in block:
-            layers += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU(inplace=True)]
-            channels = width
-        layers.append(torch.nn.MaxPool2d(2, ceil_mode=True))
-    layers += [torch.nn.Flatten(), torch.nn.Linear(channels, 10)]
+    build, side = NETWORKS[network]
     form = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}[layout]
-    model = torch.nn.Sequential(*layers).to(memory_format=form)
-    images = torch.randn(batch, 1, 28, 28).contiguous(memory_format=form)
-    labels = torch.arange(batch) % 10
+    model = build(torch).to(memory_format=form)
+    images = torch.randn(batch, 1, side, side).contiguous(memory_format=form)
+    labels = torch.arange(batch) % CLASSES
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     loss_of = torch.nn.CrossEntropyLoss()
 
@@ -62,6 +121,7 @@ def torch_child(network, batch, threads, layout, seconds):
         "images_per_s": batch / statistics.median(times),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "version": torch.__version__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }))
 
 
@@ -75,7 +135,7 @@ def last_json(command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--taper", default="target/release/taper")
-    parser.add_argument("--network", choices=sorted(WIDTHS), default="vgg16")
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="vgg16")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)

@@ -66,6 +66,14 @@ pub enum AdaptError {
         /// What they may take.
         budget: usize,
     },
+    /// A network computes numbers that are not finite.
+    #[error("`{network}` cannot be judged: {what}")]
+    NotFinite {
+        /// Name of the network.
+        network: String,
+        /// What is not finite, and where it began.
+        what: String,
+    },
     /// Training left the numbers that floats can hold.
     #[error(
         "training diverged in epoch {epoch}, step {step}: {what}; lower the learning rate `train.learning_rate` or \

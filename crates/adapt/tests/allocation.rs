@@ -5,10 +5,9 @@
 //! queues. Their number has a bound, however many steps are taken.
 
 use taper_adapt::train::{
-    Fit, FitSettings, Loss, Network, NetworkSettings, RegressionLoss, SoftmaxCrossEntropy, Targets,
-    TrainConfig,
+    Cpu, Engine, Loss, NetworkSettings, OptimizerKind, OptimizerSettings, RegressionLoss,
+    SoftmaxCrossEntropy, Targets,
 };
-use taper_data::{AugmentConfig, Dataset, ImageShape, Preprocess};
 use taper_graph::{Activation, Dropout, Graph, Op, PoolKind, TensorId};
 use taper_testing::Random;
 use taper_testing::branches::{self, Block};
@@ -34,13 +33,12 @@ const BATCHES: [usize; 2] = [40, 7];
 fn steps_allocate_nothing() {
     for (threads, bound) in [(1, 0), (THREADS, THREADS as u64 * BLOCKS_OF_A_THREAD)] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
-        for Subject { name, graph, settings } in subjects() {
-            let [first, later] = pool.install(|| learning(&graph, &settings));
+        for subject in subjects() {
+            let [first, later] = pool.install(|| blocks_of_steps(&subject));
+            let name = subject.name;
             assert!(first > 0, "the buffers of {name} are not counted");
             assert!(later <= bound, "{name} on {threads} threads: {later} blocks in {STEPS} steps");
         }
-        let later = pool.install(fitting);
-        assert!(later <= bound, "a fit on {threads} threads: {later} blocks in {STEPS} steps");
     }
 }
 
@@ -48,6 +46,7 @@ struct Subject {
     name: String,
     graph: Graph,
     settings: NetworkSettings,
+    optimizer: OptimizerKind,
 }
 
 fn subjects() -> Vec<Subject> {
@@ -79,10 +78,9 @@ fn subjects() -> Vec<Subject> {
     let [first, second] = ["conv1", "conv4"].map(reader);
     shared.nodes[second].inputs[1] = shared.nodes[first].inputs[1];
 
-    let subject = |name: &str, graph: &Graph, settings| Subject {
-        name: name.to_owned(),
-        graph: graph.clone(),
-        settings,
+    let subject = |name: &str, graph: &Graph, settings| {
+        let (name, graph, optimizer) = (name.to_owned(), graph.clone(), OptimizerKind::Adam);
+        Subject { name, graph, settings, optimizer }
     };
     let mut all = vec![
         subject("a wide network", &wide, settings()),
@@ -92,6 +90,7 @@ fn subjects() -> Vec<Subject> {
             NetworkSettings { memory_budget: Some(4 << 20), ..settings() },
         ),
         subject("a narrow network", &maps, settings()),
+        Subject { optimizer: OptimizerKind::Sgd, ..subject("a narrow network by SGD", &maps, settings()) },
         subject("a narrow network with batch normalisation", &normalised, settings()),
         subject("a network that shares weights", &shared, settings()),
     ];
@@ -110,20 +109,17 @@ fn subjects() -> Vec<Subject> {
     all
 }
 
-/// The blocks that were asked for since the profiler began, by any thread.
-fn blocks() -> u64 {
-    dhat::HeapStats::get().total_blocks
-}
-
-/// The blocks of the first step of each number of images, and those of the steps after them.
-fn learning(graph: &Graph, settings: &NetworkSettings) -> [u64; 2] {
-    let mut network = Network::with_settings(graph.clone(), settings).expect("it can be trained");
+/// The blocks of the first step of each number of images, and those of the steps after them, in any thread.
+fn blocks_of_steps(Subject { graph, settings, optimizer, .. }: &Subject) -> [u64; 2] {
+    let optimizer =
+        OptimizerSettings { kind: *optimizer, momentum: 0.9, weight_decay: 1e-4, clip_norm: Some(0.1) };
+    let mut learner = Cpu.learner(graph, settings, optimizer).expect("it can be trained");
     let elements = |tensor: TensorId| graph.tensor(tensor).shape.elements(1).expect("only the batch is open");
     let (image, output) = (elements(graph.inputs[0]), elements(graph.outputs[0]));
-    let pixels = output / network.classes();
+    let pixels = output / learner.network().classes();
     let images = Random::new(3).normals(BATCHES[0] * image, 1.0);
     let (labels, values) = (vec![0; BATCHES[0] * pixels], vec![0.5; BATCHES[0] * output]);
-    let mut learn = |batch: usize| {
+    let mut step = |batch: usize| {
         let (labels, values) = (&labels[..batch * pixels], &values[..batch * output]);
         let targets = match settings.loss {
             Loss::SoftmaxCrossEntropy(_) => Targets::Labels(labels),
@@ -132,36 +128,12 @@ fn learning(graph: &Graph, settings: &NetworkSettings) -> [u64; 2] {
             }
             Loss::Distillation { .. } => Targets::Taught { labels, logits: values },
         };
-        network.learn(&images[..batch * image], targets).expect("the batch fits");
+        learner.step(&images[..batch * image], targets, 1e-3).expect("the batch fits");
     };
     let _profiler = dhat::Profiler::builder().testing().build();
-    BATCHES.into_iter().for_each(&mut learn);
+    let blocks = || dhat::HeapStats::get().total_blocks;
+    BATCHES.into_iter().for_each(&mut step);
     let first = blocks();
-    BATCHES.into_iter().cycle().take(STEPS).for_each(learn);
+    BATCHES.into_iter().cycle().take(STEPS).for_each(step);
     [first, blocks() - first]
-}
-
-/// The blocks from after the first step of an epoch to after its last: batches, learning and optimizer.
-fn fitting() -> u64 {
-    const BATCH: usize = 20;
-    let graph = Chain::new(1, &[6, 6, 1]).conv_relu(3).batch_norm().flatten().dense(2, None).finish();
-    let (shape, samples) = (ImageShape { height: 6, width: 6, channels: 1 }, (STEPS + 1) * BATCH);
-    let labels = (0..samples).map(|sample| sample as u32 % 2).collect();
-    let images = Random::new(1).bytes(samples * 36);
-    let data = Dataset::new(shape, vec!["odd".to_owned(), "even".to_owned()], images, labels);
-    let settings = FitSettings {
-        train: TrainConfig { batch: BATCH, ..TrainConfig::default() },
-        preprocess: Preprocess { mean: 127.5, scale: 1.0 / 127.5 },
-        augment: AugmentConfig::NONE,
-        seed: 1,
-    };
-    let mut fit = Fit::new(&graph, &data, &data, settings).expect("the network fits the data");
-    let _profiler = dhat::Profiler::builder().testing().build();
-    let (mut first, mut last) = (None, 0);
-    let record = fit.epoch(&mut |_| {
-        last = blocks();
-        first.get_or_insert(last);
-    });
-    assert!(record.is_ok_and(|record| record.is_some()), "the numbers stay finite");
-    last - first.expect("an epoch has steps")
 }

@@ -47,7 +47,7 @@ pub(crate) enum Bench {
 /// Flags of `bench train`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchTrainArgs {
-    /// A network of the zoo: `vgg16`, `vgg16-bn` or `vgg16-pruned` on 28×28 images, `resnet50` or `mobilenet-v1` on 128×128
+    /// A network of the zoo: `vgg16`, `vgg16-bn`, `vgg16-pruned` or `vgg-small` on 28×28 images, `resnet50` or `mobilenet-v1` on 128×128
     #[arg(long, value_name = "NAME", default_value = "vgg16")]
     pub(crate) network: String,
     /// Images per step

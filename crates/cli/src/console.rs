@@ -144,6 +144,7 @@ fn describe(event: &Event) -> Option<String> {
             )
         }
         Event::Resumed { .. } => "resumed".to_owned(),
+        Event::Noted { text } => format!("warning: {text}"),
         Event::Epoch { phase, record } => format!(
             "{}, epoch {}: loss {:.4}, accuracy {}; validation {:.4}, {}; {:.1} s",
             name(*phase),
@@ -180,6 +181,12 @@ fn describe(event: &Event) -> Option<String> {
             grouped(iteration.parameters),
             percent(iteration.after.accuracy)
         ),
+        Event::Diverged { iteration, attempt, reason, .. } => {
+            format!(
+                "{}: rolled back: {reason}",
+                name(Phase::Retrain { iteration: *iteration, attempt: *attempt })
+            )
+        }
         Event::Pruned { iterations, reason } => format!("pruned in {iterations} iterations: {reason}"),
         Event::Quantized { bytes, samples } => {
             format!("quantized on {samples} samples: a TFLite file of {} bytes", grouped(*bytes))

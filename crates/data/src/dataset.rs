@@ -115,11 +115,11 @@ impl Dataset {
         counts
     }
 
-    /// A note for each class without a sample.
-    pub fn empty_classes(&self) -> Vec<DataNote> {
-        let counts = self.class_counts();
-        let empty = self.classes.iter().zip(counts).filter(|&(_, count)| count == 0);
-        empty.map(|(class, _)| DataNote::EmptyClass { class: class.clone() }).collect()
+    /// A note if there are classes without a sample.
+    pub fn empty_classes(&self) -> Option<DataNote> {
+        let empty = self.classes.iter().zip(self.class_counts()).filter(|&(_, count)| count == 0);
+        let classes: Vec<String> = empty.map(|(class, _)| class.clone()).collect();
+        (!classes.is_empty()).then_some(DataNote::EmptyClasses { classes })
     }
 
     /// A note if a batch of the given size is larger than the set.
@@ -186,8 +186,11 @@ mod tests {
 
     #[test]
     fn notes_name_what_is_missing() {
-        assert_eq!(dots(&[0, 1]).empty_classes(), []);
-        assert_eq!(dots(&[0, 0]).empty_classes(), [DataNote::EmptyClass { class: "b".to_owned() }]);
+        assert_eq!(dots(&[0, 1]).empty_classes(), None);
+        assert_eq!(
+            dots(&[0, 0]).empty_classes(),
+            Some(DataNote::EmptyClasses { classes: vec!["b".to_owned()] })
+        );
         assert_eq!(dots(&[0, 1]).large_batch(2), None);
         assert_eq!(dots(&[0, 1]).large_batch(3), Some(DataNote::LargeBatch { batch: 3, samples: 2 }));
     }

@@ -5,14 +5,19 @@ use std::path::PathBuf;
 /// Something about a data set that is likely a mistake, but none that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataNote {
-    /// The data set names a class of which no training sample is there.
-    #[error("class `{class}` has no training sample; the network cannot learn it")]
-    EmptyClass {
-        /// Its name.
-        class: String,
+    /// The data set names classes of which no training sample is there.
+    #[error(
+        "expected training samples of every class, found none of {}; the network cannot learn it",
+        quoted(classes)
+    )]
+    EmptyClasses {
+        /// Their names.
+        classes: Vec<String>,
     },
     /// A batch is larger than the training set, so that each epoch is one step on fewer samples.
-    #[error("expected a batch of at most {samples}, the number of training samples, found {batch}")]
+    #[error(
+        "a batch of {batch} is larger than the set of {samples} training samples, so each epoch is one step on all of them"
+    )]
     LargeBatch {
         /// The size that was asked for.
         batch: usize,
@@ -29,6 +34,10 @@ pub enum DataNote {
         /// The name of the first.
         first: String,
     },
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn passed_over(entries: usize, first: &str) -> String {

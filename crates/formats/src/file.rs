@@ -19,19 +19,38 @@ pub fn load(path: &Path) -> Result<Graph> {
 }
 
 fn load_unnamed(path: &Path) -> Result<Graph> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     let bytes = || fs::read(path).map_err(FormatError::io("read the file"));
-    match extension.as_deref() {
+    match extension(path).as_deref() {
         Some("tflite") => tflite::read(&bytes()?),
         Some("taper") => Ok(checkpoint::Checkpoint::from_bytes(&bytes()?)?.graph),
-        Some(_) | None => Err(FormatError::unsupported(
-            "file name",
-            format!(
-                "expected the extension .tflite or .taper, found {}",
-                extension.map_or("none".to_owned(), |extension| format!(".{extension}"))
-            ),
-        )),
+        other => Err(unknown_extension(other)),
     }
+}
+
+/// Writes a network to a `.tflite` or `.taper` file, as [`write_file_atomic`] does.
+///
+/// # Errors
+/// If the extension is unknown, the format cannot express the network, or the file system refuses.
+pub fn save(graph: &Graph, path: &Path) -> Result<()> {
+    let bytes = to_bytes(graph, path).map_err(|error| error.in_file(path))?;
+    write_file_atomic(path, &bytes)
+}
+
+fn to_bytes(graph: &Graph, path: &Path) -> Result<Vec<u8>> {
+    match extension(path).as_deref() {
+        Some("tflite") => tflite::write(graph),
+        Some("taper") => checkpoint::Checkpoint::new(graph.clone()).to_bytes(),
+        other => Err(unknown_extension(other)),
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+}
+
+fn unknown_extension(found: Option<&str>) -> FormatError {
+    let found = found.map_or("none".to_owned(), |extension| format!(".{extension}"));
+    FormatError::unsupported("file name", format!("expected the extension .tflite or .taper, found {found}"))
 }
 
 /// Writes a file so that a reader sees either the old content or all of the new one, whatever happens in between:

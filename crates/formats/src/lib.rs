@@ -1,4 +1,4 @@
-//! Bytes to graphs and back: TFLite and Taper checkpoints.
+//! Bytes to graphs and back: TFLite and Taper checkpoints; and arrays in NumPy's format.
 //!
 //! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
 //! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.
@@ -9,8 +9,9 @@ mod file;
 mod safetensors;
 
 pub mod checkpoint;
+pub mod npy;
 pub mod tflite;
 
 pub use checkpoint::{Checkpoint, ExtraTensor};
 pub use error::{ErrorKind, FormatError, Result};
-pub use file::{load, write_file_atomic};
+pub use file::{load, save, write_file_atomic};

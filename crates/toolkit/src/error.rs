@@ -37,6 +37,14 @@ pub enum ToolkitError {
     /// A network cannot be adapted.
     #[error(transparent)]
     Adapt(#[from] AdaptError),
+    /// Training diverged after a good epoch.
+    #[error("{error}; the network of its best epoch is kept in `{kept}`")]
+    Diverged {
+        /// Where it diverged.
+        error: AdaptError,
+        /// The file of the best network.
+        kept: String,
+    },
     /// A network cannot be run.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -17,6 +17,11 @@ pub enum Event {
         /// Version of Taper.
         taper: String,
     },
+    /// Something that is likely a mistake, but stands in nobody's way.
+    Noted {
+        /// What, as a sentence without its end.
+        text: String,
+    },
     /// An epoch of training or retraining is done. After an interruption an epoch may be told twice.
     Epoch {
         /// What the epoch belongs to.
@@ -48,6 +53,17 @@ pub enum Event {
     Judged {
         /// The iteration.
         iteration: Box<Iteration>,
+        /// Where pruning stands now.
+        state: Box<PruneState>,
+    },
+    /// The retraining of a smaller network diverged; the attempt was rolled back.
+    Diverged {
+        /// The iteration, from 1.
+        iteration: usize,
+        /// The attempt at it, from 1.
+        attempt: usize,
+        /// Where it diverged, and what was not finite.
+        reason: String,
         /// Where pruning stands now.
         state: Box<PruneState>,
     },

@@ -9,13 +9,13 @@ mod vgg;
 
 pub use mobilenet::mobilenet_v1;
 pub use resnet::resnet50;
-pub use vgg::{Normalisation, Vgg, vgg16, vgg16_pruned};
+pub use vgg::{Normalisation, Vgg, vgg_small, vgg16, vgg16_pruned};
 
 use taper_graph::{Graph, Result};
 use thiserror::Error;
 
 /// Names that [`by_name`] knows.
-pub const NAMES: [&str; 5] = ["vgg16", "vgg16-bn", "vgg16-pruned", "resnet50", "mobilenet-v1"];
+pub const NAMES: [&str; 6] = ["vgg16", "vgg16-bn", "vgg16-pruned", "vgg-small", "resnet50", "mobilenet-v1"];
 
 /// What a network is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub fn by_name(name: &str, task: Task) -> std::result::Result<Graph, ZooError> {
         "vgg16" => vgg16(task, Normalisation::None),
         "vgg16-bn" => vgg16(task, Normalisation::Batch),
         "vgg16-pruned" => vgg16_pruned(task),
+        "vgg-small" => vgg_small(task),
         "resnet50" => resnet50(task),
         "mobilenet-v1" => mobilenet_v1(task),
         _ => {

@@ -48,6 +48,16 @@ pub fn vgg16_pruned(task: Task) -> Result<Graph> {
     Vgg { name: "vgg16-pruned".to_owned(), blocks, normalisation: Normalisation::None }.build(task)
 }
 
+/// Five convolutions of 32 to 128 channels with batch normalisation: 160,298 parameters for 28×28×1 images and 10 classes.
+/// It learns in minutes on a CPU.
+///
+/// # Errors
+/// If the images are empty.
+pub fn vgg_small(task: Task) -> Result<Graph> {
+    let blocks = vec![vec![32; 2], vec![64; 2], vec![128]];
+    Vgg { name: "vgg-small".to_owned(), blocks, normalisation: Normalisation::Batch }.build(task)
+}
+
 impl Vgg {
     /// The network for `task`. Pooling rounds up, so that any image size works.
     ///
@@ -89,6 +99,13 @@ mod tests {
     fn vgg16_has_the_parameters_of_the_source() {
         let graph = vgg16(DIGITS, Normalisation::None).expect("fits");
         assert_eq!(taper_graph::cost(&graph).parameters, 14_718_666);
+    }
+
+    #[test]
+    fn small_networks_have_the_parameters_that_they_tell() {
+        let parameters = |graph: Result<Graph>| taper_graph::cost(&graph.expect("fits")).parameters;
+        assert_eq!(parameters(vgg16_pruned(DIGITS)), 11_962);
+        assert_eq!(parameters(vgg_small(DIGITS)), 160_298);
     }
 
     #[test]

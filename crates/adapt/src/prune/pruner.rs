@@ -4,10 +4,13 @@ use super::config::{Criterion, Decisions, PruneConfig};
 use super::law::{Changes, Measure};
 use super::score::{LayerScores, apoz};
 use crate::error::{AdaptError, Result};
-use crate::train::{Evaluation, Network, evaluate};
+use crate::train::{Engine, Evaluation, NetworkSettings, evaluate};
 use serde::{Deserialize, Serialize};
 use taper_data::{Dataset, Preprocess};
 use taper_graph::{ChannelRemoval, Graph, GraphCost, cost, remove_channels};
+
+/// What each divergence multiplies the learning rate by.
+const SLOWER: f64 = 0.1;
 
 /// Where pruning stands between two proposals; with the network accepted last, all that is needed to go on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +20,9 @@ pub struct PruneState {
     pub iterations: usize,
     /// Attempts at the next iteration that were rolled back.
     pub rolled_back: u32,
+    /// How many of them because their retraining diverged.
+    #[serde(default)]
+    pub diverged: u32,
     /// What the laws set for the iteration accepted last.
     pub decisions: Option<Decisions>,
     /// The networks accepted last and before that, as the context law sees them; the unpruned one comes first.
@@ -98,6 +104,7 @@ impl Pruner {
         let state = PruneState {
             iterations: 0,
             rolled_back: 0,
+            diverged: 0,
             decisions: None,
             measures: vec![measure(&cost(graph), baseline)],
             baseline,
@@ -125,6 +132,7 @@ impl Pruner {
     /// If the network cannot be evaluated on the data or its channels cannot be removed.
     pub fn propose(
         &mut self,
+        engine: &dyn Engine,
         graph: &Graph,
         validation: &Dataset,
         preprocess: Preprocess,
@@ -136,8 +144,9 @@ impl Pruner {
             return Ok(None);
         }
         let decisions = self.decide();
+        let evaluator = |graph: &Graph| engine.evaluator(graph, &NetworkSettings::default());
         let scores = match self.config.criterion {
-            Criterion::Apoz => apoz(&mut Network::new(graph)?, graph, validation, preprocess)?.0,
+            Criterion::Apoz => apoz(&mut *evaluator(graph)?, graph, validation, preprocess)?.0,
         };
         let (removals, layers) = self.cut(&scores, &decisions)?;
         if removals.is_empty() {
@@ -148,7 +157,7 @@ impl Pruner {
             return Ok(None);
         }
         let smaller = remove_channels(graph, &removals)?;
-        let before = evaluate(&mut Network::new(&smaller)?, validation, preprocess)?;
+        let before = evaluate(&mut *evaluator(&smaller)?, validation, preprocess)?;
         Ok(Some(Proposal {
             iteration: self.state.iterations + 1,
             attempt: self.state.rolled_back as usize + 1,
@@ -170,20 +179,14 @@ impl Pruner {
         let accepted = lost <= self.max_accuracy_loss + f64::EPSILON;
         if accepted {
             self.state.iterations = proposal.iteration;
-            self.state.rolled_back = 0;
+            (self.state.rolled_back, self.state.diverged) = (0, 0);
             self.state.decisions = Some(proposal.decisions.clone());
             self.state.measures.push(measure(&cost, after));
             if self.state.measures.len() > 2 {
                 self.state.measures.remove(0);
             }
         } else {
-            self.state.rolled_back += 1;
-            if self.state.rolled_back as usize >= self.config.tries.max(1) {
-                self.state.ended = Some(format!(
-                    "iteration {} lost more than {} of accuracy in each of {} tries",
-                    proposal.iteration, self.max_accuracy_loss, self.state.rolled_back
-                ));
-            }
+            self.roll_back(proposal.iteration);
         }
         Iteration {
             iteration: proposal.iteration,
@@ -195,6 +198,32 @@ impl Pruner {
             after,
             layers: proposal.layers.clone(),
             accepted,
+        }
+    }
+
+    /// Rolls a proposal back whose retraining diverged. The next one learns at a tenth of its rate; its cut stays.
+    pub fn diverge(&mut self, proposal: &Proposal) {
+        self.state.diverged += 1;
+        self.roll_back(proposal.iteration);
+    }
+
+    fn roll_back(&mut self, iteration: usize) {
+        self.state.rolled_back += 1;
+        let PruneState { rolled_back: tries, diverged, .. } = self.state;
+        if tries as usize >= self.config.tries.max(1) {
+            let budget = self.max_accuracy_loss;
+            self.state.ended = Some(match tries - diverged {
+                0 => format!("retraining diverged in each of {tries} tries at iteration {iteration}"),
+                lossy if diverged == 0 => {
+                    format!(
+                        "iteration {iteration} lost more than {budget} of accuracy in each of {lossy} tries"
+                    )
+                }
+                lossy => format!(
+                    "of {tries} tries at iteration {iteration}, {lossy} lost more than {budget} of accuracy and \
+                     {diverged} diverged"
+                ),
+            });
         }
     }
 
@@ -212,12 +241,19 @@ impl Pruner {
             _ => Changes::default(),
         };
         let mut decisions = self.config.decide(self.state.decisions.as_ref(), &changes);
-        let attempt = self.state.rolled_back;
-        if attempt > 0 {
+        let PruneState { rolled_back, diverged, .. } = self.state;
+        let lossy = rolled_back - diverged;
+        if lossy > 0 {
             let cut = &mut decisions.cut;
-            let gentler = self.config.rule.gentler(cut.exact, attempt);
-            cut.reason += &format!(", made gentler: {gentler}, after {attempt} roll-backs");
+            let gentler = self.config.rule.gentler(cut.exact, lossy);
+            cut.reason += &format!(", made gentler: {gentler}, after {lossy} roll-backs");
             (cut.exact, cut.value) = (gentler, gentler);
+        }
+        if diverged > 0 {
+            let rate = &mut decisions.learning_rate;
+            let slower = rate.value * SLOWER.powi(diverged as i32);
+            rate.reason += &format!(", made slower: {slower:.3e}, as retraining diverged {diverged} times");
+            (rate.exact, rate.value) = (slower, slower);
         }
         decisions
     }

@@ -1,7 +1,7 @@
 //! Scores of channels: the average percentage of zeros (APoZ).
 
 use crate::error::Result;
-use crate::train::{Evaluation, Network, evaluate};
+use crate::train::{Evaluation, Evaluator, evaluate};
 use std::collections::{BTreeMap, BTreeSet};
 use taper_data::{Dataset, Preprocess};
 use taper_graph::{ChannelGroups, ChannelUnit, Graph, LayerChannel, TensorId, nonlinearity_output};
@@ -27,7 +27,7 @@ type Place = (TensorId, usize);
 /// # Errors
 /// If the network cannot be evaluated on the data.
 pub fn apoz(
-    network: &mut Network,
+    network: &mut dyn Evaluator,
     graph: &Graph,
     dataset: &Dataset,
     preprocess: Preprocess,

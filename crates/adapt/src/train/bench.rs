@@ -1,8 +1,8 @@
 //! The speed of training steps: forward, loss, backward and Adam.
 
-use super::config::{OptimizerKind, TrainConfig};
+use super::config::TrainConfig;
 use super::network::Network;
-use super::optimizer::{Optimizer, OptimizerSettings};
+use super::optimizer::Optimizer;
 use super::worker::LayerTime;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
@@ -66,12 +66,7 @@ impl StepBenchmark {
     /// If the network cannot be trained.
     pub fn new(graph: &Graph, batch: usize) -> Result<Self> {
         let network = Network::new(graph)?;
-        let settings = OptimizerSettings {
-            kind: OptimizerKind::Adam,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            clip_norm: TrainConfig::default().clip_norm.map(|norm| norm as f32),
-        };
+        let settings = TrainConfig::default().optimizer_settings();
         let pixels = graph.tensor(graph.single_input()?).shape.elements(1).unwrap_or(0);
         let mut rng = Rng::new(1);
         let classes = network.classes() as u64;

@@ -1,10 +1,13 @@
 //! The recipe's `[train]` table.
 
+use super::network::NetworkSettings;
+use super::optimizer::OptimizerSettings;
 use crate::config::{Bounds, ConfigError, check_count};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the network is trained before it is pruned. Optimiser, momentum, warm-up and clipping hold for retraining too.
+/// How the network is trained before it is pruned. Optimiser, momentum, warm-up, clipping, frozen layers and the memory
+/// budget hold for retraining too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -31,6 +34,11 @@ pub struct TrainConfig {
     pub early_stopping: EarlyStopping,
     /// Gradients whose norm over all parameters exceeds this are scaled down to it. If absent, none are.
     pub clip_norm: Option<f64>,
+    /// Layers whose parameters stay as they are. A name may end in `*`, which stands for anything.
+    pub freeze: Vec<String>,
+    /// The most megabytes (10⁶ bytes) that the activations of a batch and their gradients may take. A batch that needs
+    /// more is cut into smaller ones, whose gradients are added up. If absent, batches are never cut.
+    pub memory_budget_mb: Option<usize>,
 }
 
 /// Whether to train a network.
@@ -111,6 +119,8 @@ impl Default for TrainConfig {
             warm_up_steps: 30,
             early_stopping: EarlyStopping::default(),
             clip_norm: Some(5.0),
+            freeze: Vec::new(),
+            memory_budget_mb: None,
         }
     }
 }
@@ -127,9 +137,34 @@ impl TrainConfig {
         Bounds::NOT_NEGATIVE.check("train.weight_decay", self.weight_decay)?;
         self.schedule.validate("train.schedule")?;
         self.early_stopping.validate("train.early_stopping")?;
-        match self.clip_norm {
+        if let Some(norm) = self.clip_norm {
+            Bounds::POSITIVE.check("train.clip_norm", norm)?;
+        }
+        match self.memory_budget_mb {
             None => Ok(()),
-            Some(norm) => Bounds::POSITIVE.check("train.clip_norm", norm),
+            Some(budget) => check_count("train.memory_budget_mb", budget),
+        }
+    }
+
+    /// What does not change from step to step.
+    #[must_use]
+    pub fn optimizer_settings(&self) -> OptimizerSettings {
+        OptimizerSettings {
+            kind: self.optimizer,
+            momentum: self.momentum as f32,
+            weight_decay: self.weight_decay as f32,
+            clip_norm: self.clip_norm.map(|norm| norm as f32),
+        }
+    }
+
+    /// What a network is prepared for, with the seed of its random numbers.
+    #[must_use]
+    pub fn network_settings(&self, seed: u64) -> NetworkSettings {
+        NetworkSettings {
+            freeze: self.freeze.clone(),
+            memory_budget: self.memory_budget_mb.map(|budget| budget.saturating_mul(1_000_000)),
+            seed,
+            ..NetworkSettings::default()
         }
     }
 }
@@ -264,6 +299,7 @@ mod tests {
         check(|c| c.schedule = Schedule::Cosine { floor: -0.1 }, "train.schedule.floor");
         check(|c| c.early_stopping.min_delta = -1.0, "train.early_stopping.min_delta");
         check(|c| c.clip_norm = Some(0.0), "train.clip_norm");
+        check(|c| c.memory_budget_mb = Some(0), "train.memory_budget_mb");
         TrainConfig::default().validate().expect("the defaults are sound");
     }
 }

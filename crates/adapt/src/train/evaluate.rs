@@ -1,9 +1,11 @@
 //! Loss and accuracy of a network over a set of samples.
 
-use super::network::Network;
+use super::engine::Evaluator;
+use super::layer::Mode;
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
-use taper_data::{Batches, Dataset, Preprocess};
+use std::thread;
+use taper_data::{Batch, Batches, Dataset, Preprocess};
 
 /// Images per batch: large enough to fill the vector lanes and both cores, small enough for wide networks' buffers.
 const BATCH: usize = 128;
@@ -20,24 +22,50 @@ pub struct Evaluation {
 /// Evaluates `network` on all of `dataset`, in order and without augmentation.
 ///
 /// # Errors
-/// If the images or labels do not fit the network.
-pub fn evaluate(network: &mut Network, dataset: &Dataset, preprocess: Preprocess) -> Result<Evaluation> {
+/// If the images or labels do not fit the network, or its loss is not finite.
+pub fn evaluate(
+    network: &mut dyn Evaluator,
+    dataset: &Dataset,
+    preprocess: Preprocess,
+) -> Result<Evaluation> {
     check_data(network, dataset)?;
-    let mut batches = Batches::in_order(dataset, preprocess);
-    let mut images = vec![0.0; BATCH * dataset.shape().elements()];
-    let mut labels = vec![0; BATCH];
     let (mut loss, mut correct) = (0.0, 0);
-    while let Some(count) = batches.fill(&mut images, &mut labels)? {
-        let result = network.evaluate(&images[..count * dataset.shape().elements()], &labels[..count])?;
-        loss += result.loss * count as f64;
-        correct += result.correct;
-    }
+    thread::scope(|scope| {
+        let mut batches = Batches::in_order(dataset, preprocess).prefetch(scope, BATCH)?;
+        while let Some(batch) = batches.next_batch()? {
+            let result = network.evaluate(batch.images, batch.labels.into())?;
+            if !result.loss.is_finite() {
+                let what = format!("the loss is {}", result.loss);
+                let what = with_cause(network, what, batch, Mode::Evaluate)?;
+                return Err(AdaptError::NotFinite { network: network.name().to_owned(), what });
+            }
+            loss += result.loss * batch.labels.len() as f64;
+            correct += result.correct;
+        }
+        Ok::<_, AdaptError>(())
+    })?;
     let samples = dataset.len() as f64;
     Ok(Evaluation { loss: loss / samples, accuracy: correct as f64 / samples })
 }
 
+/// Adds to `what` is wrong after a batch the name of where it began.
+///
+/// # Errors
+/// If the batch cannot pass once more.
+pub(super) fn with_cause(
+    network: &mut dyn Evaluator,
+    what: String,
+    batch: Batch<'_>,
+    mode: Mode,
+) -> Result<String> {
+    Ok(match network.find_fault(batch.images, batch.labels.into(), mode)? {
+        Some(cause) => format!("{what}, and {cause} is the first that is not finite"),
+        None => what,
+    })
+}
+
 /// Refuses a set that is empty, or whose images or classes are not those of the network.
-pub(super) fn check_data(network: &Network, dataset: &Dataset) -> Result<()> {
+pub(super) fn check_data(network: &dyn Evaluator, dataset: &Dataset) -> Result<()> {
     let mismatch = |message| Err(AdaptError::Mismatch { network: network.name().to_owned(), message });
     let (input, image) = (network.input_shape(), dataset.shape());
     let fits = match input.image() {

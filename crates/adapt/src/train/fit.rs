@@ -1,15 +1,22 @@
 //! Training a network epoch by epoch.
 
 use super::config::{Schedule, TrainConfig};
-use super::evaluate::{check_data, evaluate};
-use super::network::{Network, NetworkSettings};
-use super::optimizer::{Optimizer, OptimizerSettings};
+use super::cpu::take;
+use super::engine::{Engine, Learner, Step};
+use super::evaluate::{check_data, evaluate, with_cause};
+use super::layer::Mode;
+use super::loss::Targets;
 use crate::error::{AdaptError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Instant;
-use taper_data::{AugmentConfig, Batches, Dataset, Preprocess};
-use taper_graph::Graph;
+use taper_data::{AugmentConfig, Batch, Batches, Dataset, Preprocess};
+use taper_graph::{Graph, TensorData};
+use taper_kernels::lanes::LossSummary;
+
+/// By how much a loss may grow over that of the first step, or over 1 if that is greater, before training has failed.
+const EXPLOSION: f64 = 1e6;
 
 /// How a network is trained, and on what variations of the images.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +86,9 @@ pub struct FitProgress {
     pub steps: u64,
     /// What reductions on a plateau have multiplied the learning rate by; absent before the first.
     pub plateau_factor: Option<f64>,
+    /// The loss of the first step.
+    #[serde(default)]
+    pub first_loss: Option<f64>,
     /// The lowest validation loss.
     pub best_loss: Option<f64>,
     /// Epochs since the validation loss last improved, for the schedule.
@@ -93,44 +103,35 @@ pub struct Fit<'a> {
     settings: FitSettings,
     train: &'a Dataset,
     validation: &'a Dataset,
-    network: Network,
-    optimizer: Optimizer,
+    learner: Box<dyn Learner>,
     progress: FitProgress,
-    /// The parameters of the best epoch; empty before the first.
-    best: Vec<Vec<f32>>,
-    images: Vec<f32>,
-    labels: Vec<u32>,
+    /// The network of the best epoch; absent before the first.
+    best: Option<Graph>,
+    /// Samples of a mini-batch.
+    batch: usize,
 }
 
 impl<'a> Fit<'a> {
-    /// Prepares to train `graph`.
+    /// Prepares to train `graph` on `engine`.
     ///
     /// # Errors
     /// If the network cannot be trained or does not fit the data.
     pub fn new(
+        engine: &dyn Engine,
         graph: &Graph,
         train: &'a Dataset,
         validation: &'a Dataset,
         settings: FitSettings,
     ) -> Result<Self> {
-        let network_settings = NetworkSettings { seed: settings.seed, ..NetworkSettings::default() };
-        let network = Network::with_settings(graph.clone(), &network_settings)?;
-        check_data(&network, train)?;
-        check_data(&network, validation)?;
-        let optimizer = OptimizerSettings {
-            kind: settings.train.optimizer,
-            momentum: settings.train.momentum as f32,
-            weight_decay: settings.train.weight_decay as f32,
-            clip_norm: settings.train.clip_norm.map(|norm| norm as f32),
-        };
-        let batch = settings.train.batch.clamp(1, train.len());
+        let FitSettings { train: config, seed, .. } = &settings;
+        let learner = engine.learner(graph, &config.network_settings(*seed), config.optimizer_settings())?;
+        check_data(learner.network(), train)?;
+        check_data(learner.network(), validation)?;
         Ok(Self {
-            optimizer: Optimizer::new(optimizer, network.parameters()),
-            images: vec![0.0; batch * train.shape().elements()],
-            labels: vec![0; batch],
+            learner,
+            batch: settings.train.batch.clamp(1, train.len()),
             progress: FitProgress::default(),
-            best: Vec::new(),
-            network,
+            best: None,
             train,
             validation,
             settings,
@@ -148,33 +149,43 @@ impl<'a> Fit<'a> {
         let started = Instant::now();
         let epoch = self.progress.epochs + 1;
         let FitSettings { preprocess, augment, seed, .. } = self.settings;
-        let mut batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
-        let (mut samples, mut loss, mut correct, mut step) = (0, 0.0, 0, 0);
+        let batches = Batches::shuffled(self.train, preprocess, augment, seed, epoch as u64);
+        let (mut samples, mut loss, mut correct) = (0, 0.0, 0);
         let mut learning_rate = 0.0;
-        while let Some(count) = batches.fill(&mut self.images, &mut self.labels)? {
-            step += 1;
-            let images = &self.images[..count * self.train.shape().elements()];
-            self.network.set_step(self.optimizer.steps);
-            let result = self.network.learn(images, &self.labels[..count])?;
-            learning_rate = self.learning_rate();
-            let norm = self.optimizer.step(&mut self.network, learning_rate as f32);
-            self.progress.steps = self.optimizer.steps;
-            check_finite("the loss", result.loss, epoch, step)?;
-            check_finite("the gradient", norm, epoch, step)?;
-            samples += count;
-            loss += result.loss * count as f64;
-            correct += result.correct;
-            report(&StepProgress {
-                epoch,
-                epochs: self.settings.train.epochs,
-                samples,
-                samples_in_all: self.train.len(),
-                loss: loss / samples as f64,
-            });
-        }
+        // The next batch is decoded and varied while this one is learned from.
+        thread::scope(|scope| {
+            let mut batches = batches.prefetch(scope, self.batch)?;
+            let mut step = 0;
+            while let Some(batch) = batches.next_batch()? {
+                step += 1;
+                learning_rate = self.learning_rate();
+                let result = self.step(batch, learning_rate, epoch, step)?;
+                let count = batch.labels.len();
+                samples += count;
+                loss += result.loss * count as f64;
+                correct += result.correct;
+                report(&StepProgress {
+                    epoch,
+                    epochs: self.settings.train.epochs,
+                    samples,
+                    samples_in_all: self.train.len(),
+                    loss: loss / samples as f64,
+                });
+            }
+            Ok::<_, AdaptError>(())
+        })?;
         let seconds = started.elapsed().as_secs_f64();
-        let validation = evaluate(&mut self.network, self.validation, preprocess)?;
-        check_finite("the validation loss", validation.loss, epoch, step)?;
+        let validation = match evaluate(self.learner.network_mut(), self.validation, preprocess) {
+            Err(AdaptError::NotFinite { what, .. }) => {
+                let what = format!("on the validation samples {what}");
+                return Err(AdaptError::Diverged {
+                    epoch,
+                    step: self.train.len().div_ceil(self.batch),
+                    what,
+                });
+            }
+            validation => validation?,
+        };
         self.progress.epochs = epoch;
         self.judge(validation.loss);
         Ok(Some(EpochRecord {
@@ -188,27 +199,59 @@ impl<'a> Fit<'a> {
         }))
     }
 
+    /// Learns from one batch.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is not finite or explodes; then the weights stay as they were.
+    fn step(
+        &mut self,
+        batch: Batch<'_>,
+        learning_rate: f64,
+        epoch: usize,
+        step: usize,
+    ) -> Result<LossSummary> {
+        let (images, targets) = (batch.images, Targets::from(batch.labels));
+        let Step { summary, gradient_norm } = self.learner.step(images, targets, learning_rate as f32)?;
+        self.progress.steps = self.learner.steps();
+        let first_loss = *self.progress.first_loss.get_or_insert(summary.loss);
+        let what = if !summary.loss.is_finite() {
+            format!("the loss is {}", summary.loss)
+        } else if !gradient_norm.is_finite() {
+            format!("the norm of the gradient is {gradient_norm}")
+        } else if summary.loss > EXPLOSION * first_loss.max(1.0) {
+            let (name, norm) = self.learner.largest_gradient();
+            let what = format!(
+                "the loss grew from {first_loss:.3e} to {:.3e}, and the largest gradient, of `{name}`, has a norm of \
+                 {norm:.3e}",
+                summary.loss
+            );
+            return Err(AdaptError::Diverged { epoch, step, what });
+        } else {
+            return Ok(summary);
+        };
+        let network = self.learner.network_mut();
+        Err(AdaptError::Diverged { epoch, step, what: with_cause(network, what, batch, Mode::Train)? })
+    }
+
+    /// The network of the epoch with the lowest validation loss; `None` if there was no epoch yet.
+    #[must_use]
+    pub fn best(&self) -> Option<&Graph> {
+        self.best.as_ref()
+    }
+
     /// The network of the epoch with the lowest validation loss; the one that came in if there was no epoch.
     #[must_use]
-    pub fn finish(mut self) -> Graph {
-        for (parameter, best) in self.network.parameters_mut().iter_mut().zip(&self.best) {
-            parameter.value.clone_from(best);
-        }
-        self.network.to_graph()
+    pub fn finish(self) -> Graph {
+        self.best.unwrap_or_else(|| self.learner.to_graph())
     }
 
     /// Where training stands.
     #[must_use]
     pub fn state(&self) -> FitState {
-        let mut tensors = BTreeMap::new();
-        for (position, parameter) in self.network.parameters().iter().enumerate() {
-            let name = &parameter.name;
-            tensors.insert(format!("value/{name}"), parameter.value.clone());
-            for (order, moment) in self.optimizer.moments[position].iter().enumerate() {
-                tensors.insert(format!("moment{order}/{name}"), moment.clone());
-            }
-            if let Some(best) = self.best.get(position) {
-                tensors.insert(format!("best/{name}"), best.clone());
+        let mut tensors = self.learner.state();
+        for tensor in self.best.iter().flat_map(|best| &best.tensors) {
+            if let Some(TensorData::F32(values)) = &tensor.data {
+                tensors.insert(format!("best/{}", tensor.name), values.clone());
             }
         }
         FitState { progress: self.progress.clone(), tensors }
@@ -219,35 +262,22 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// If the state is of another network.
     pub fn restore(&mut self, mut state: FitState) -> Result<()> {
-        let network = self.network.name().to_owned();
-        let mut take = |name: String, len: usize| match state.tensors.remove(&name) {
-            Some(values) if values.len() == len => Ok(values),
-            Some(values) => Err(AdaptError::State {
-                network: network.clone(),
-                message: format!("expected `{name}` of {len} values, found {}", values.len()),
-            }),
-            None => {
-                Err(AdaptError::State { network: network.clone(), message: format!("`{name}` is missing") })
-            }
-        };
-        let mut best = Vec::new();
-        for (parameter, moments) in self.network.parameters_mut().iter_mut().zip(&mut self.optimizer.moments)
-        {
-            let (name, len) = (&parameter.name, parameter.value.len());
-            parameter.value = take(format!("value/{name}"), len)?;
-            for (order, moment) in moments.iter_mut().enumerate() {
-                *moment = take(format!("moment{order}/{name}"), parameter.gradient.len())?;
-            }
-            if state.progress.best_loss.is_some() {
-                best.push(take(format!("best/{name}"), len)?);
+        let mut best = self.learner.to_graph();
+        self.learner.restore(state.progress.steps, &mut state.tensors)?;
+        if state.progress.best_loss.is_some() {
+            for tensor in &mut best.tensors {
+                if let Some(TensorData::F32(values)) = &mut tensor.data {
+                    *values =
+                        take(&best.name, &mut state.tensors, &format!("best/{}", tensor.name), values.len())?;
+                }
             }
         }
         // What is left over is of more layers or of another optimizer, whose moments mean something else.
         if let Some(name) = state.tensors.keys().next() {
-            return Err(AdaptError::State { network, message: format!("`{name}` has no place in it") });
+            let message = format!("`{name}` has no place in it");
+            return Err(AdaptError::State { network: best.name, message });
         }
-        self.best = best;
-        self.optimizer.steps = state.progress.steps;
+        self.best = state.progress.best_loss.map(|_| best);
         self.progress = state.progress;
         Ok(())
     }
@@ -260,7 +290,7 @@ impl<'a> Fit<'a> {
 
     /// The learning rate of the step that is about to be taken.
     fn learning_rate(&self) -> f64 {
-        let steps_per_epoch = self.train.len().div_ceil(self.labels.len());
+        let steps_per_epoch = self.train.len().div_ceil(self.batch);
         let scheduled = match self.settings.train.schedule {
             Schedule::Constant => 1.0,
             Schedule::Step { every, factor } => factor.powf((self.progress.epochs / every.max(1)) as f64),
@@ -294,14 +324,7 @@ impl<'a> Fit<'a> {
         }
         if loss < best {
             self.progress.best_loss = Some(loss);
-            self.best = self.network.parameters().iter().map(|parameter| parameter.value.clone()).collect();
+            self.best = Some(self.learner.to_graph());
         }
     }
-}
-
-fn check_finite(what: &str, value: f64, epoch: usize, step: usize) -> Result<()> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(AdaptError::Diverged { epoch, step, what: format!("{what} is {value}") })
 }

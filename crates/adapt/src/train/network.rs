@@ -9,18 +9,19 @@
 
 use super::layer::{Map, Mode};
 use super::loss::{BatchLoss, Loss, Objective, Targets};
-use super::parameter::{Parameters, sum};
+use super::parameter::{Parameter, Parameters, sum};
 use super::plan::Plan;
 use super::program::{Program, Value};
-use super::worker::{Chunk, LayerTime, Pass, Worker};
+use super::worker::{Chunk, Fault, LayerTime, Pass, Worker};
 use crate::error::{AdaptError, Result};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use taper_graph::{Graph, NodeId, Op, Shape, TensorData, TensorId};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{LANES, LossSummary, on_this_thread};
+use taper_kernels::lanes::{LANES, LossSummary, on_this_thread, sum_of_squares};
 
 /// How much the running statistics of batch normalisation keep of themselves at each step. Retraining takes few
 /// steps, so they must follow faster than with Keras's 0.99.
@@ -102,6 +103,11 @@ impl Network {
     /// output.
     pub fn with_settings(mut graph: Graph, settings: &NetworkSettings) -> Result<Self> {
         graph.verify()?;
+        let missing = |pattern: &&String| !graph.nodes.iter().any(|node| matches(pattern, &node.name));
+        if let Some(pattern) = settings.freeze.iter().find(missing) {
+            let message = format!("expected layers to freeze named `{pattern}`, found none");
+            return Err(AdaptError::Unsupported { pass: "train", network: graph.name.clone(), message });
+        }
         let frozen = |name: &str| settings.freeze.iter().any(|pattern| matches(pattern, name));
         let parameters = Parameters::take(&mut graph, frozen)?;
         let program = Program::of(&graph, &parameters, &settings.loss)?;
@@ -247,6 +253,32 @@ impl Network {
             *backward /= worked.max(1) as f64;
         }
         times
+    }
+
+    /// Where a batch first meets a value that is not finite: it passes once more, and every value is looked at.
+    pub(super) fn find_fault(
+        &mut self,
+        images: &[f32],
+        targets: Targets<'_>,
+        mode: Mode,
+    ) -> Result<Option<String>> {
+        self.workers.iter_mut().for_each(|worker| own(worker).inspect());
+        self.pass(images, targets, mode)?;
+        let fault = self.workers.iter_mut().filter_map(|worker| own(worker).inspected()).min();
+        let name = |step: usize| &self.graph.node(self.program.steps[step].node).name;
+        Ok(fault.map(|fault| match fault {
+            Fault::Output(step) => format!("the output of `{}`", name(step)),
+            Fault::Gradient(Reverse(step)) => format!("the gradient of `{}`", name(step)),
+        }))
+    }
+
+    /// The parameter with the largest gradient in the last batch, and the norm of that gradient.
+    pub(super) fn largest_gradient(&self) -> (&str, f64) {
+        let norm = |parameter: &Parameter| {
+            sum_of_squares(self.isa, &self.gradients[parameter.gradient.clone()]).sqrt()
+        };
+        let norms = self.parameters.iter().map(|parameter| (parameter.name.as_str(), norm(parameter)));
+        norms.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("", 0.0))
     }
 
     fn pass(&mut self, images: &[f32], targets: Targets<'_>, mode: Mode) -> Result<LossSummary> {

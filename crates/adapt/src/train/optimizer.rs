@@ -7,15 +7,16 @@ use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{Adam, Sgd, sum_of_squares};
 
 /// What does not change from step to step.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OptimizerSettings {
-    pub(super) kind: OptimizerKind,
-    /// For SGD.
-    pub(super) momentum: f32,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimizerSettings {
+    /// How gradients become changes of the parameters.
+    pub kind: OptimizerKind,
+    /// For SGD: share of the last change that goes on.
+    pub momentum: f32,
     /// For weights; biases and batch normalisation are free of it.
-    pub(super) weight_decay: f32,
+    pub weight_decay: f32,
     /// The greatest norm of all gradients together; larger ones are scaled down to it.
-    pub(super) clip_norm: Option<f32>,
+    pub clip_norm: Option<f32>,
 }
 
 /// Changes parameters by their gradients.
@@ -40,11 +41,15 @@ impl Optimizer {
         Self { settings, moments, steps: 0, isa: Isa::best() }
     }
 
-    /// Takes one step. Returns the norm of all gradients together, before clipping.
+    /// Takes one step, but none where a gradient is not finite, so that the parameters stay good. Returns the norm of all
+    /// gradients together, before clipping.
     pub(super) fn step(&mut self, network: &mut Network, learning_rate: f32) -> f64 {
-        self.steps += 1;
         let (parameters, gradients) = network.parameters_and_gradients();
         let norm = sum_of_squares(self.isa, gradients).sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
+        self.steps += 1;
         let gradient_scale = match self.settings.clip_norm {
             Some(limit) if norm > f64::from(limit) => (f64::from(limit) / norm) as f32,
             Some(_) | None => 1.0,

@@ -186,6 +186,11 @@ impl<'a> Gradients<'a> {
         Self { parameters, all, scratch }
     }
 
+    /// The gradient of a parameter, as far as layers have written it; empty if it does not learn.
+    pub(crate) fn of(&self, id: ParameterId) -> &[f32] {
+        &self.all[self.parameters.all[id.0].gradient.clone()]
+    }
+
     /// Lets a layer overwrite the gradients of different parameters, at least one of which learns.
     pub(crate) fn write<const N: usize>(
         &mut self,

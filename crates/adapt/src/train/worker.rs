@@ -5,11 +5,14 @@ use super::loss::BatchLoss;
 use super::parameter::{Gradients, Parameters, sum};
 use super::plan::{Origin, Plan};
 use super::program::{Program, Value};
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Instant;
 use taper_graph::Graph;
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{BatchStatistics, Lanes, LossSummary, Workspace, accumulate, count_zeros, pack};
+use taper_kernels::lanes::{
+    BatchStatistics, LANES, Lanes, LossSummary, Workspace, accumulate, blocks, count_zeros, pack,
+};
 
 /// How long a layer took, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -61,6 +64,23 @@ pub(super) struct Worker {
     times: Vec<LayerTime>,
     /// Of each watched activation, per channel, added up since they were last taken.
     zeros: Vec<Vec<u64>>,
+    /// Looks at every value while it is there.
+    inspection: Option<Inspection>,
+}
+
+/// What a pass is searched for.
+#[derive(Debug, Default)]
+struct Inspection {
+    first: Option<Fault>,
+}
+
+/// Where a pass meets a value that is not finite; the least is the first that it meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// The output of a step.
+    Output(usize),
+    /// A gradient that a step computes.
+    Gradient(Reverse<usize>),
 }
 
 impl Worker {
@@ -143,6 +163,16 @@ impl Worker {
         }
     }
 
+    /// Looks at every value of the passes to come until [`Worker::inspected`] is asked.
+    pub(super) fn inspect(&mut self) {
+        self.inspection = Some(Inspection::default());
+    }
+
+    /// The first fault that was met since [`Worker::inspect`].
+    pub(super) fn inspected(&mut self) -> Option<Fault> {
+        self.inspection.take()?.first
+    }
+
     fn forward(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>) {
         let images = chunk.loss.images();
         self.count_zeros(pass, plan, 0, images);
@@ -159,6 +189,10 @@ impl Worker {
                 workspace: &mut self.workspace,
             });
             self.times[position].forward += started.elapsed().as_secs_f64();
+            if let Some(inspection) = &mut self.inspection {
+                let output = &self.arena[plan.places[position].y.clone()];
+                inspection.look(Fault::Output(position), of_images(output, images));
+            }
             self.count_zeros(pass, plan, pass.program.steps[position].output, images);
         }
     }
@@ -180,6 +214,12 @@ impl Worker {
                 workspace: &mut self.workspace,
             };
             layer.backward(&mut call, &mut gradients);
+            if let Some(inspection) = &mut self.inspection {
+                let constants = &pass.graph.node(pass.program.steps[position].node).inputs;
+                let learned = constants.iter().filter_map(|tensor| pass.parameters.id(*tensor));
+                let values = learned.flat_map(|id| gradients.of(id).iter().copied());
+                inspection.look(Fault::Gradient(Reverse(position)), values);
+            }
             for gradient in places.dx.iter().flatten() {
                 let (from, at) = (&gradient.from, gradient.at.clone());
                 match from {
@@ -207,6 +247,23 @@ impl Worker {
         sums.resize(channels, 0);
         sums.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
     }
+}
+
+impl Inspection {
+    fn look(&mut self, at: Fault, mut values: impl Iterator<Item = f32>) {
+        if self.first.is_none_or(|first| at < first) && values.any(|value| !value.is_finite()) {
+            self.first = Some(at);
+        }
+    }
+}
+
+/// The values of an activation, without those in padding lanes.
+fn of_images(activation: &[Lanes], images: usize) -> impl Iterator<Item = f32> {
+    let per_block = activation.len() / blocks(images).max(1);
+    activation.chunks(per_block.max(1)).enumerate().flat_map(move |(block, values)| {
+        let lanes = LANES.min(images - block * LANES);
+        values.iter().flat_map(move |value| value.0[..lanes].iter().copied())
+    })
 }
 
 /// Adds one part of an arena to another.

@@ -3,7 +3,7 @@
 use crate::data::{PREPROCESS, halves, vgg};
 use taper_adapt::AdaptError;
 use taper_adapt::train::{
-    EarlyStopping, EpochRecord, Fit, FitSettings, FitState, OptimizerKind, Schedule, TrainConfig,
+    Cpu, EarlyStopping, EpochRecord, Fit, FitSettings, FitState, OptimizerKind, Schedule, TrainConfig,
 };
 use taper_data::{AugmentConfig, Dataset};
 use taper_graph::Graph;
@@ -31,7 +31,7 @@ fn changed(mut settings: FitSettings, change: impl FnOnce(&mut TrainConfig)) -> 
 }
 
 fn prepare<'a>(graph: &Graph, [train, validation]: [&'a Dataset; 2], settings: &FitSettings) -> Fit<'a> {
-    Fit::new(graph, train, validation, settings.clone()).expect("the network fits the data")
+    Fit::new(&Cpu, graph, train, validation, settings.clone()).expect("the network fits the data")
 }
 
 /// The records of at most `epochs` epochs, without their times.
@@ -200,7 +200,7 @@ fn weight_decay_shrinks_weights_alone() {
 }
 
 #[test]
-fn a_training_that_leaves_the_floats_names_epoch_and_step() {
+fn a_training_that_leaves_the_floats_names_epoch_step_and_layer() {
     let data = halves(1, 40);
     for optimizer in OPTIMIZERS {
         for batch in [16, 40] {
@@ -217,8 +217,16 @@ fn a_training_that_leaves_the_floats_names_epoch_and_step() {
                     Err(error) => break error,
                 }
             };
-            let AdaptError::Diverged { epoch, step, .. } = error else { panic!("{error}") };
+            let AdaptError::Diverged { epoch, step, what } = error else { panic!("{error}") };
             assert!(epoch >= 1 && (1..=40_usize.div_ceil(batch)).contains(&step), "{epoch}, {step}");
+            let layers = ["conv", "predictions"];
+            assert!(layers.iter().any(|layer| what.contains(layer)), "{what}");
+            let finite = |(_, values): (&String, &Vec<f32>)| values.iter().all(|value| value.is_finite());
+            assert!(
+                fit.state().tensors.iter().all(finite),
+                "no step was taken on a gradient that is not finite"
+            );
+            assert_eq!(fit.best().is_some(), epoch > 1);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod apoz;
 mod data;
+mod engine;
 mod evaluation;
 mod fit;
 mod fold;

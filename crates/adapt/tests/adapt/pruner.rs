@@ -4,7 +4,7 @@ use crate::data::{PREPROCESS, halves, vgg};
 use taper_adapt::prune::{
     CutRule, Gains, Iteration, Law, Laws, Proposal, PruneConfig, Pruner, Step, estimated_seconds,
 };
-use taper_adapt::train::Evaluation;
+use taper_adapt::train::{Cpu, Evaluation};
 use taper_graph::{Graph, GraphCost, cost, remove_channels};
 use taper_zoo::Normalisation;
 
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     fn propose(&mut self) -> Option<Proposal> {
-        self.pruner.propose(&self.graph, &halves(2, 20), PREPROCESS).expect("the network can be pruned")
+        self.pruner.propose(&Cpu, &self.graph, &halves(2, 20), PREPROCESS).expect("the network can be pruned")
     }
 
     /// Proposes, and judges as if retraining had come to `after`.
@@ -95,6 +95,31 @@ fn what_misses_the_budget_is_rolled_back_and_tried_more_gently_until_the_tries_a
     driver.ends_with("iteration 1 lost more than 0.01 of accuracy in each of 2 tries");
     assert!(driver.graph == network());
     assert_eq!(driver.pruner.state().iterations, 0);
+}
+
+#[test]
+fn retraining_that_diverges_is_tried_again_at_a_tenth_of_the_learning_rate() {
+    let mut driver = Driver::new(PruneConfig { tries: 4, ..config() });
+    let rates_and_cuts: Vec<[f64; 2]> = (1..=3)
+        .map(|attempt| {
+            let proposal = driver.propose().expect("pruning goes on");
+            assert_eq!((proposal.iteration, proposal.attempt), (1, attempt));
+            driver.pruner.diverge(&proposal);
+            [proposal.decisions.learning_rate.value, proposal.decisions.cut.value]
+        })
+        .collect();
+    let start = rates_and_cuts[0][0];
+    for (attempt, [rate, cut]) in rates_and_cuts.into_iter().enumerate() {
+        assert!((rate / start - 0.1_f64.powi(attempt as i32)).abs() < 1e-12, "{rate}");
+        assert_eq!(cut, 0.5, "the cut is not to blame");
+    }
+    assert!(!driver.iterate(BAD).accepted);
+    driver.ends_with("of 4 tries at iteration 1, 1 lost more than 0.01 of accuracy and 3 diverged");
+
+    let mut driver = Driver::new(PruneConfig { tries: 1, ..config() });
+    let proposal = driver.propose().expect("pruning begins");
+    driver.pruner.diverge(&proposal);
+    driver.ends_with("retraining diverged in each of 1 tries at iteration 1");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::data::{PREPROCESS, noise, tensor};
 use taper_adapt::quantize::{QuantizeConfig, calibrate, quantize};
 use taper_adapt::train::{
-    Fit, FitSettings, Loss, Network, NetworkSettings, RegressionLoss, SoftmaxCrossEntropy, Targets,
+    Cpu, Fit, FitSettings, Loss, Network, NetworkSettings, RegressionLoss, SoftmaxCrossEntropy, Targets,
     TrainConfig, evaluate,
 };
 use taper_data::{AugmentConfig, Dataset};
@@ -239,7 +239,7 @@ fn data_that_do_not_fit() {
                 augment: AugmentConfig::NONE,
                 seed: 1,
             };
-            let error = Fit::new(&graph, train, validation, settings).map(|_| ()).expect_err(&message);
+            let error = Fit::new(&Cpu, &graph, train, validation, settings).map(|_| ()).expect_err(&message);
             assert_eq!(error.to_string(), message);
         }
     };

@@ -3,7 +3,7 @@
 use crate::data::{PREPROCESS, halves, shape, vgg};
 use std::f64::consts::PI;
 use taper_adapt::train::{
-    EarlyStopping, EpochRecord, Fit, FitSettings, OptimizerKind, Schedule, TrainConfig,
+    Cpu, EarlyStopping, EpochRecord, Fit, FitSettings, OptimizerKind, Schedule, TrainConfig,
 };
 use taper_data::{AugmentConfig, Dataset};
 use taper_graph::Graph;
@@ -27,8 +27,8 @@ fn settings(epochs: usize, learning_rate: f64) -> FitSettings {
 }
 
 fn train(train: &Dataset, validation: &Dataset, settings: &FitSettings) -> (Vec<EpochRecord>, Graph) {
-    let mut fit =
-        Fit::new(&vgg(8, Normalisation::None), train, validation, settings.clone()).expect("the data fit");
+    let mut fit = Fit::new(&Cpu, &vgg(8, Normalisation::None), train, validation, settings.clone())
+        .expect("the data fit");
     let next = || fit.epoch(&mut |_| {}).expect("the numbers stay finite");
     let records = std::iter::from_fn(next).collect();
     (records, fit.finish())

@@ -123,3 +123,32 @@ fn a_run_gives_a_smaller_integer_network_and_the_same_bytes_however_it_is_interr
     // The recipes differ in name and threads only.
     assert_eq!(last_line(&stdout(&resumed))["accuracy_int8"], summary["accuracy_int8"]);
 }
+
+#[test]
+fn retraining_that_diverges_is_rolled_back_and_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let wild = ["--set", "name=wild", "--set", "prune.laws.learning_rate=1e30", "--set", "prune.tries=2"];
+    let output = run(directory.path(), &[&QUICK[..], &wild].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(told.contains("iteration 1: rolled back: training diverged in epoch 1, step "), "{told}");
+    assert!(told.contains("pruned in 0 iterations: retraining diverged in each of 2 tries at iteration 1"));
+    let report = fs::read_to_string(directory.path().join("runs/wild/report.html")).expect("a report");
+    assert!(report.contains("Try 2 at iteration 1 was rolled back: training diverged"));
+}
+
+#[test]
+fn likely_mistakes_in_the_data_are_told_and_reported() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mistakes = ["--set", "name=odd", "--set", "data.train_limit=4", "--set", "train.batch=50"];
+    let output = run(directory.path(), &[&QUICK[..], &mistakes, &["--set", "prune.iterations=0"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = fs::read_to_string(directory.path().join("runs/odd/report.html")).expect("a report");
+    for warning in [
+        "expected training samples of every class, found none of ",
+        "a batch of 50 is larger than the set of 4 training samples, so each epoch is one step on all of them",
+    ] {
+        assert!(stderr(&output).contains(&format!("warning: {warning}")), "{}", stderr(&output));
+        assert!(report.contains(warning), "{warning}");
+    }
+}

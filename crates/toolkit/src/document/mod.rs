@@ -9,7 +9,7 @@ use crate::events::{Event, Started, Tested, TimedNetwork};
 use crate::recipe::Recipe;
 use crate::run::{IterationRow, rows, time_of};
 use std::path::Path;
-use taper_report::{Block, Code, Document, Entry, Figure, Format, KeyValues, Section, Value};
+use taper_report::{Block, Code, Document, Entry, Figure, Format, KeyValues, Note, NoteKind, Section, Value};
 
 /// A run's journal, sorted for the report.
 struct Told<'a> {
@@ -34,6 +34,7 @@ pub(crate) fn of_run(name: &str, path: &Path, recipe: &Recipe, events: &[Event])
         }),
     };
     let sections = [
+        warnings(&told),
         iterations::iterations(&told),
         iterations::progress(&told),
         networks::widths(path, &told)?,
@@ -56,6 +57,23 @@ impl Told<'_> {
     fn standing(&self) -> impl DoubleEndedIterator<Item = &IterationRow> {
         self.rows.iter().filter(|row| row.accepted)
     }
+}
+
+/// What went wrong or is likely a mistake. Nothing if nothing did.
+fn warnings(told: &Told<'_>) -> Option<Section> {
+    let warning = |text| Block::Note(Note { kind: NoteKind::Warning, text });
+    let blocks: Vec<Block> = told
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Noted { text } => Some(warning(text.clone())),
+            Event::Diverged { iteration, attempt, reason, .. } => {
+                Some(warning(format!("Try {attempt} at iteration {iteration} was rolled back: {reason}")))
+            }
+            _ => None,
+        })
+        .collect();
+    (!blocks.is_empty()).then(|| Section { title: "Warnings".to_owned(), lead: String::new(), blocks })
 }
 
 fn summary(told: &Told<'_>) -> Vec<Figure> {

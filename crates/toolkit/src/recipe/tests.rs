@@ -148,7 +148,7 @@ fn values_out_of_range_are_errors_of_their_line() {
     );
     check(
         "model.source = \"zoo:vgg61\"",
-        "recipe.toml:1:16: model.source: expected `zoo:vgg16`, `zoo:vgg16-bn`, `zoo:vgg16-pruned`, `zoo:resnet50`, `zoo:mobilenet-v1` or a path, found `zoo:vgg61`",
+        "recipe.toml:1:16: model.source: expected `zoo:vgg16`, `zoo:vgg16-bn`, `zoo:vgg16-pruned`, `zoo:vgg-small`, `zoo:resnet50`, `zoo:mobilenet-v1` or a path, found `zoo:vgg61`",
     );
     check(
         "name = \"../elsewhere\"",

@@ -1,8 +1,9 @@
 //! Pruning and quantization within a run.
 
-use super::{INTEGER_MODEL, Run, unfinished};
-use crate::error::Result;
+use super::{ENGINE, INTEGER_MODEL, Run, unfinished};
+use crate::error::{Result, ToolkitError};
 use crate::events::{Event, Phase, Progress};
+use taper_adapt::AdaptError;
 use taper_adapt::prune::{Decisions, PruneState, Pruner};
 use taper_adapt::quantize;
 use taper_adapt::train::{Evaluation, FitSettings, TrainConfig};
@@ -25,7 +26,7 @@ impl Run<'_> {
         loop {
             let (what, total) = ("scoring the channels", data.validation.len());
             self.observer.progress(&Progress::Images { what, done: 0, total });
-            let proposal = pruner.propose(&graph, &data.validation, self.recipe.data.preprocess)?;
+            let proposal = pruner.propose(&ENGINE, &graph, &data.validation, self.recipe.data.preprocess)?;
             let Some(proposal) = proposal else { break };
             let (iteration, attempt) = (proposal.iteration, proposal.attempt);
             self.note(Event::Proposed {
@@ -36,8 +37,17 @@ impl Run<'_> {
                 before: proposal.before,
             })?;
             let settings = self.retraining(&proposal.decisions, iteration, attempt);
-            let retrained =
-                self.fit(data, &proposal.graph, settings, Phase::Retrain { iteration, attempt })?;
+            let phase = Phase::Retrain { iteration, attempt };
+            let retrained = match self.fit(data, &proposal.graph, settings, phase) {
+                Err(ToolkitError::Adapt(error @ AdaptError::Diverged { .. })) => {
+                    pruner.diverge(&proposal);
+                    let (reason, state) = (error.to_string(), Box::new(pruner.state().clone()));
+                    self.note(Event::Diverged { iteration, attempt, reason, state })?;
+                    self.forget_progress()?;
+                    continue;
+                }
+                retrained => retrained?,
+            };
             let after = self.validate(data, &retrained)?;
             let judged = pruner.conclude(&proposal, after);
             if judged.accepted {
@@ -77,7 +87,7 @@ impl Run<'_> {
     /// Where pruning stood when the run was interrupted.
     fn pruned_so_far(&self) -> Option<PruneState> {
         self.events.iter().rev().find_map(|event| match event {
-            Event::Judged { state, .. } => Some((**state).clone()),
+            Event::Judged { state, .. } | Event::Diverged { state, .. } => Some((**state).clone()),
             _ => None,
         })
     }

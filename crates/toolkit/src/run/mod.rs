@@ -19,6 +19,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use taper_adapt::AdaptError;
+use taper_adapt::train::Cpu;
 use taper_data::{Dataset, Splits};
 use taper_formats::Checkpoint;
 use taper_graph::Graph;
@@ -29,6 +30,9 @@ pub const FLOAT_MODEL: &str = "model.taper";
 pub const INTEGER_MODEL: &str = "model.tflite";
 /// The report as one page.
 pub const REPORT: &str = "report.html";
+
+/// What networks are trained on.
+const ENGINE: Cpu = Cpu;
 
 /// A recipe at work. What it does is written to the journal before anything is built on it.
 pub struct Run<'a> {
@@ -61,6 +65,9 @@ pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Obser
     observer.opened(dir.path());
     observer.event(&started);
     let mut run = Run { dir, recipe, scope, events: vec![started], observer };
+    for note in &data.notes {
+        run.warn(note.to_string())?;
+    }
     threads.install(|| run.work(&data, source))
 }
 
@@ -131,6 +138,12 @@ impl Run<'_> {
         self.observer.event(&event);
         self.events.push(event);
         Ok(())
+    }
+
+    /// Tells of a likely mistake, once.
+    fn warn(&mut self, text: String) -> Result<()> {
+        let warning = Event::Noted { text };
+        if self.events.contains(&warning) { Ok(()) } else { self.note(warning) }
     }
 
     fn finished(&self) -> bool {

@@ -1,15 +1,15 @@
 //! Training and retraining within a run, interrupted at any moment and taken up again.
 
-use super::Run;
-use crate::error::Result;
+use super::{ENGINE, Run};
+use crate::error::{Result, ToolkitError};
 use crate::events::{Event, Phase, Progress};
 use crate::source::Source;
 use std::fs;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
+use taper_adapt::AdaptError;
 use taper_adapt::train::{
-    Evaluation, Fit, FitProgress, FitSettings, FitState, Network, TrainConfig, TrainWhen, evaluate,
-    initialize,
+    Engine, Evaluation, Fit, FitProgress, FitSettings, FitState, TrainConfig, TrainWhen, evaluate, initialize,
 };
 use taper_data::Splits;
 use taper_formats::{Checkpoint, ExtraTensor};
@@ -17,6 +17,8 @@ use taper_graph::{Graph, TensorData};
 
 /// Where a training in progress is kept between epochs.
 const PROGRESS: &str = "progress.taper";
+/// The best network of a training that diverged.
+const LAST_GOOD: &str = "last-good.taper";
 /// A training is kept at most this often: small networks take many short epochs.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -60,7 +62,10 @@ impl Run<'_> {
         settings: FitSettings,
         phase: Phase,
     ) -> Result<Graph> {
-        let mut fit = Fit::new(graph, &data.train, &data.validation, settings)?;
+        if let Some(note) = data.train.large_batch(settings.train.batch) {
+            self.warn(note.to_string())?;
+        }
+        let mut fit = Fit::new(&ENGINE, graph, &data.train, &data.validation, settings)?;
         if let Some(state) = self.kept_progress(phase)? {
             fit.restore(state)?;
         }
@@ -68,7 +73,11 @@ impl Run<'_> {
         loop {
             let observer = &mut self.observer;
             let mut report = |step: &_| observer.progress(&Progress::Training { phase, step: *step });
-            let Some(record) = fit.epoch(&mut report)? else { break };
+            let record = match fit.epoch(&mut report) {
+                Err(error @ AdaptError::Diverged { .. }) => return Err(self.keep_best(&fit, error, phase)?),
+                record => record?,
+            };
+            let Some(record) = record else { break };
             // The journal comes first: an interruption in between tells an epoch twice, never not at all.
             self.note(Event::Epoch { phase, record })?;
             if kept.elapsed() >= KEEP_EVERY {
@@ -79,10 +88,24 @@ impl Run<'_> {
         Ok(fit.finish())
     }
 
+    /// Keeps the best network of a training that diverged. Returns the error that tells of both.
+    fn keep_best(&self, fit: &Fit<'_>, error: AdaptError, phase: Phase) -> Result<ToolkitError> {
+        match (phase, fit.best()) {
+            (Phase::Train, Some(best)) => {
+                let path = self.dir.path().join(LAST_GOOD);
+                Checkpoint::new(best.clone()).save(&path)?;
+                Ok(ToolkitError::Diverged { error, kept: path.display().to_string() })
+            }
+            // The network before the cut is kept anyway.
+            (Phase::Retrain { .. }, _) | (Phase::Train, None) => Ok(error.into()),
+        }
+    }
+
     /// How a network does on the validation split.
     pub(super) fn validate(&self, data: &Splits, graph: &Graph) -> Result<Evaluation> {
-        let mut network = Network::new(graph)?;
-        Ok(evaluate(&mut network, &data.validation, self.recipe.data.preprocess)?)
+        let settings = self.recipe.train.network_settings(self.recipe.seed);
+        let mut network = ENGINE.evaluator(graph, &settings)?;
+        Ok(evaluate(&mut *network, &data.validation, self.recipe.data.preprocess)?)
     }
 
     /// The network that an iteration left.

@@ -18,7 +18,7 @@ use taper_kernels::lanes::{self, BatchStatistics, Lanes, Workspace};
 
 /// What a forward pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mode {
+pub enum Mode {
     /// Learning: batch normalisation uses the batch's statistics, and everything that the backward pass reads is kept.
     Train,
     /// Evaluation: batch normalisation uses the running statistics.
