@@ -1,6 +1,6 @@
 //! Convolutions, and fully connected layers, which are convolutions of a map of one pixel.
 
-use super::{Call, Layer, Needs, Site, apart, fused, lane_padding};
+use super::{Call, Gradients, Layer, Needs, Site, apart, fused, lane_padding};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Conv2d, FullyConnected};
@@ -71,23 +71,23 @@ impl Layer for Convolution {
         self.kernel.forward(x, parameters.value(self.weights), bias, self.activation, y, workspace);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
-        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let Call { arena, parameters, workspace, .. } = call;
         if self.activation != Activation::None {
             let [y, dy] = apart(arena, [y, dy.clone()]);
             activation_backward(self.isa, self.activation, y, dy);
         }
         if self.learns {
             let [x, dy] = apart(arena, [x, dy.clone()]);
-            let (dw, dbias) = match self.bias {
-                None => (parameters.gradient(self.weights, gradients), None),
-                Some(bias) => {
-                    let [dw, dbias] = parameters.gradient_pair(self.weights, bias, gradients);
-                    (dw, Some(dbias))
-                }
-            };
-            self.kernel.backward_weights(x, dy, dw, dbias, workspace);
+            match self.bias {
+                None => gradients.write([self.weights], |[weights]| {
+                    self.kernel.backward_weights(x, dy, weights, None, workspace);
+                }),
+                Some(bias) => gradients.write([self.weights, bias], |[weights, bias]| {
+                    self.kernel.backward_weights(x, dy, weights, Some(bias), workspace);
+                }),
+            }
         }
         if let Some(dx) = dx {
             let [dy, dx] = apart(arena, [dy, dx]);
