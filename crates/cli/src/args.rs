@@ -167,6 +167,9 @@ pub(crate) struct InspectArgs {
     /// Classes that a network from the zoo is built for
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) classes: usize,
+    /// Write a page that draws the network to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -111,7 +111,10 @@ pub(crate) fn compare(args: &CompareArgs) -> Outcome {
 pub(crate) fn inspect(args: &InspectArgs) -> Outcome {
     let inspection = inspect_network(&args.model, args.image, args.classes)?;
     let mut out = io::stdout().lock();
-    if args.json {
+    if let Some(path) = &args.html {
+        taper_toolkit::write_page(path, &inspection)?;
+        writeln!(out, "{}", path.display())?;
+    } else if args.json {
         writeln!(out, "{}", json!(inspection))?;
     } else {
         write!(out, "{}", tables::inspection(&inspection))?;

@@ -31,6 +31,6 @@ pub use events::{
     Tested, TimedNetwork,
 };
 pub use export::export;
-pub use inspect::{Inspection, OperatorInfo, TensorInfo, inspect};
+pub use inspect::{Inspection, OperatorInfo, TensorInfo, inspect, write_page};
 pub use machine::Machine;
 pub use recipe::Recipe;
