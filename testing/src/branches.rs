@@ -2,17 +2,19 @@
 
 use crate::random::Random;
 use taper_graph::{
-    Activation, BatchNorm, Binary, Concat, Conv2d, DType, Dropout, Elementwise, FakeQuantize, FullyConnected,
-    Graph, Op, Pad, Padding, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod, Shape, Softmax, TensorData,
-    TensorId,
+    Activation, BatchNorm, Binary, Concat, Conv2d, ConvTranspose2d, DType, Dropout, Elementwise,
+    FakeQuantize, FullyConnected, Graph, Op, Pad, Padding, PoolKind, Resize2d, ResizeCoordinates,
+    ResizeMethod, Shape, Softmax, TensorData, TensorId,
 };
 
 /// A part of a network that takes an image and gives one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Block {
-    /// A convolution, and the sum, product or maximum of its input and output.
+    /// A convolution, and the sum, difference, product, maximum or minimum of its input and output.
     Residual,
-    /// One factor for each channel, from the mean of the map.
+    /// A function of the map and a constant, or the other way round: of one, of all channels, or of all pixels.
+    Constant,
+    /// One factor or divisor for each channel, from the mean of the map.
     Excitation,
     /// One factor for each pixel, from all channels.
     Mask,
@@ -22,6 +24,12 @@ pub enum Block {
     Depthwise,
     /// A convolution in two groups.
     Grouped,
+    /// A transposed convolution, with or without SAME's padding, and perhaps a rectifier.
+    ConvTranspose,
+    /// Rows and columns in another arrangement, by way of another rank or not.
+    Reshape,
+    /// Channels become columns.
+    ChannelsToColumns,
     /// Batch normalisation.
     BatchNorm,
     /// A normalised convolution, its sum with the input or with another of them, and perhaps a rectifier.
@@ -44,13 +52,15 @@ pub enum Block {
 
 impl Block {
     /// Blocks in which a channel of zeros stays one, and no channel is kept.
-    pub const OF_FREE_CHANNELS: [Self; 14] = [
+    pub const OF_FREE_CHANNELS: [Self; 16] = [
         Self::Residual,
         Self::Residual,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
         Self::Depthwise,
+        Self::ConvTranspose,
+        Self::Reshape,
         Self::BatchNorm,
         Self::Activation(Activation::Relu),
         Self::Activation(Activation::HardSwish),
@@ -62,31 +72,47 @@ impl Block {
     ];
 
     /// Blocks that a TFLite file holds as the graph does.
-    pub const OF_TFLITE: [Self; 14] = [
+    pub const OF_TFLITE: [Self; 19] = [
         Self::Residual,
+        Self::Constant,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
         Self::Depthwise,
         Self::Grouped,
+        Self::ConvTranspose,
+        Self::Reshape,
+        Self::ChannelsToColumns,
         Self::Activation(Activation::Sigmoid),
         Self::Activation(Activation::Tanh),
         Self::Activation(Activation::HardSwish),
         Self::Activation(Activation::LeakyRelu { slope: 0.125 }),
+        Self::Activation(Activation::ReluN1To1),
         Self::Fused(Activation::Relu6),
         Self::Prelu,
         Self::Pad(0.5),
         Self::Resize,
     ];
 
+    /// Nonlinearities that a TFLite file holds as several operators, or that LiteRT's reference resolver does not have.
+    pub const BESIDE_TFLITE: [Self; 3] = [
+        Self::Activation(Activation::HardSigmoid),
+        Self::Activation(Activation::Silu),
+        Self::Activation(Activation::Elu { alpha: 1.0 }),
+    ];
+
     /// All kinds of blocks.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::Residual,
+        Self::Constant,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
         Self::Depthwise,
         Self::Grouped,
+        Self::ConvTranspose,
+        Self::Reshape,
+        Self::ChannelsToColumns,
         Self::BatchNorm,
         Self::NormalisedSum,
         Self::Activation(Activation::Relu),
@@ -94,6 +120,10 @@ impl Block {
         Self::Activation(Activation::Tanh),
         Self::Activation(Activation::HardSwish),
         Self::Activation(Activation::LeakyRelu { slope: 0.1 }),
+        Self::Activation(Activation::HardSigmoid),
+        Self::Activation(Activation::Elu { alpha: 0.5 }),
+        Self::Activation(Activation::Silu),
+        Self::Activation(Activation::ReluN1To1),
         Self::Fused(Activation::Tanh),
         Self::Fused(Activation::Relu6),
         Self::Prelu,
@@ -141,12 +171,37 @@ impl Network {
         match block {
             Block::Residual => {
                 let y = self.conv(&format!("{name}_conv"), x, channels, 1, None);
-                let function = self.random.pick(&[Binary::Add, Binary::Multiply, Binary::Maximum]);
-                // TFLite's maximum holds no nonlinearity.
-                let fused = function != Binary::Maximum && self.random.one_in(2);
-                let activation = fused.then_some(Activation::Relu);
-                let inputs = if self.random.one_in(2) { [x, y] } else { [y, x] };
-                self.add(name, Op::Elementwise(Elementwise { function, activation }), &inputs)
+                let function = self.random.pick(&[
+                    Binary::Add,
+                    Binary::Subtract,
+                    Binary::Multiply,
+                    Binary::Maximum,
+                    Binary::Minimum,
+                ]);
+                self.function(name, function, [x, y])
+            }
+            Block::Constant => {
+                let sizes: [&[usize]; 4] = [&[1], &[channels], &[1, 1, 1, channels], &[height, width, 1]];
+                let sizes = self.random.pick(&sizes);
+                let function = self.random.pick(&[
+                    Binary::Add,
+                    Binary::Subtract,
+                    Binary::Multiply,
+                    Binary::Divide,
+                    Binary::Maximum,
+                    Binary::Minimum,
+                ]);
+                let constant = self.constant(&format!("{name}/constant"), sizes, 1.5, 0.125);
+                match function {
+                    // The map may be 0 somewhere.
+                    Binary::Divide => {
+                        let divide = Elementwise { function, activation: None };
+                        self.add(name, Op::Elementwise(divide), &[x, constant])
+                    }
+                    Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Maximum | Binary::Minimum => {
+                        self.function(name, function, [x, constant])
+                    }
+                }
             }
             Block::Excitation => {
                 let global = Op::GlobalPool2d { kind: PoolKind::Average };
@@ -154,11 +209,13 @@ impl Network {
                 let y = self.conv(&format!("{name}_conv"), y, channels, 1, None);
                 let sigmoid = Op::Activation { function: Activation::Sigmoid };
                 let y = self.add(&format!("{name}_gate"), sigmoid, &[y]);
-                self.product(name, [x, y])
+                let function = self.random.pick(&[Binary::Multiply, Binary::Divide]);
+                self.add(name, Op::Elementwise(Elementwise { function, activation: None }), &[x, y])
             }
             Block::Mask => {
                 let y = self.conv(&format!("{name}_conv"), x, 1, 1, None);
-                self.product(name, [y, x])
+                let product = Elementwise { function: Binary::Multiply, activation: None };
+                self.add(name, Op::Elementwise(product), &[y, x])
             }
             Block::Concat => {
                 let axis = self.random.between(1, 3);
@@ -179,6 +236,20 @@ impl Network {
             Block::Grouped => {
                 let y = self.conv(&format!("{name}_conv"), x, 4, 1, None);
                 self.conv(name, y, 6, 2, None)
+            }
+            Block::ConvTranspose => self.conv_transpose(name, x),
+            Block::Reshape => {
+                let shape = self.random.pick(&[[width, height], [1, height * width]]);
+                let shape = vec![shape[0], shape[1], channels];
+                let mut x = x;
+                if self.random.one_in(2) {
+                    let rows = vec![height * width, channels];
+                    x = self.add(&format!("{name}_rows"), Op::Reshape { shape: rows }, &[x]);
+                }
+                self.add(name, Op::Reshape { shape }, &[x])
+            }
+            Block::ChannelsToColumns => {
+                self.add(name, Op::Reshape { shape: vec![height, width * channels, 1] }, &[x])
             }
             Block::BatchNorm => self.batch_norm(name, x),
             Block::NormalisedSum => {
@@ -255,6 +326,36 @@ impl Network {
         self.add(name, Op::Conv2d(conv), &[x, weights, bias])
     }
 
+    fn conv_transpose(&mut self, name: &str, x: TensorId) -> TensorId {
+        let [height, width, inputs] = self.graph.tensor(x).shape.image().expect("still an image");
+        let random = &mut self.random;
+        let outputs = random.between(1, 4);
+        let kernel = [random.between(1, 4), random.between(1, 3)];
+        // Images must not grow without end.
+        let stride = if height * width > 60 { [1, 1] } else { [random.between(1, 3), random.between(1, 2)] };
+        let (mut padding, mut output_padding) = (Padding::default(), [0, 0]);
+        if random.one_in(2) {
+            let size = [height * stride[0], width * stride[1]];
+            let same = Padding::same(size, kernel, stride, [1, 1]);
+            let covered = [
+                (height - 1) * stride[0] + kernel[0] - same.top,
+                (width - 1) * stride[1] + kernel[1] - same.left,
+            ];
+            output_padding = [0, 1].map(|axis| size[axis].saturating_sub(covered[axis]));
+            let after = [0, 1].map(|axis| covered[axis].saturating_sub(size[axis]));
+            padding = Padding { bottom: after[0], right: after[1], ..same };
+        }
+        let activation = random.one_in(2).then_some(Activation::Relu);
+        let sizes = [outputs, kernel[0], kernel[1], inputs];
+        let deviation = (2.0 / sizes[1..].iter().product::<usize>() as f32).sqrt();
+        let mut all = vec![x, self.constant(&format!("{name}/weights"), &sizes, 0.0, deviation)];
+        if self.random.one_in(2) {
+            all.push(self.constant(&format!("{name}/bias"), &[outputs], 0.0, 0.1));
+        }
+        let conv = ConvTranspose2d { stride, padding, output_padding, activation };
+        self.add(name, Op::ConvTranspose2d(conv), &all)
+    }
+
     fn batch_norm(&mut self, name: &str, x: TensorId) -> TensorId {
         let channels = self.graph.tensor(x).shape.channels().expect("an image");
         let mut inputs = vec![x];
@@ -272,9 +373,12 @@ impl Network {
         self.add(name, Op::FullyConnected(FullyConnected::default()), &[x, weights, bias])
     }
 
-    fn product(&mut self, name: &str, inputs: [TensorId; 2]) -> TensorId {
-        let function = Binary::Multiply;
-        self.add(name, Op::Elementwise(Elementwise { function, activation: None }), &inputs)
+    /// A function of two operands in either order, and perhaps a rectifier, which TFLite's extremes do not hold.
+    fn function(&mut self, name: &str, function: Binary, [a, b]: [TensorId; 2]) -> TensorId {
+        let extreme = matches!(function, Binary::Maximum | Binary::Minimum);
+        let activation = (!extreme && self.random.one_in(2)).then_some(Activation::Relu);
+        let inputs = if self.random.one_in(2) { [a, b] } else { [b, a] };
+        self.add(name, Op::Elementwise(Elementwise { function, activation }), &inputs)
     }
 
     fn constant(&mut self, name: &str, sizes: &[usize], mean: f32, deviation: f32) -> TensorId {

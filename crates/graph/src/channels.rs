@@ -160,6 +160,10 @@ impl Finder<'_> {
                     units
                 }
             },
+            Op::ConvTranspose2d(_) => {
+                self.note(&units, node.inputs[1], 3);
+                self.start(id)
+            }
             Op::FullyConnected(_) => {
                 self.note(&units, node.inputs[1], 1);
                 self.start(id)
@@ -170,7 +174,7 @@ impl Finder<'_> {
                 }
                 units
             }
-            Op::Elementwise(_) => self.meet(node, units, node.inputs[1]),
+            Op::Elementwise(_) => self.follow_operands(node, [x, node.inputs[1]]),
             Op::Concat(Concat { axis }) => {
                 let innermost = axis + 1 == self.graph.tensor(x).shape.rank();
                 node.inputs[1..].iter().fold(units, |mut units, &other| {
@@ -196,6 +200,12 @@ impl Finder<'_> {
                 units
             }
             Op::Flatten => units.iter().copied().cycle().take(self.channels(node)).collect(),
+            // Row-major order leaves the innermost axis as it is where its size stays.
+            Op::Reshape { shape } if shape.last() == Some(&units.len()) => units,
+            Op::Reshape { .. } => {
+                self.keep(x, &format!("reshape `{}` mixes them with other axes", node.name));
+                vec![None; self.channels(node)]
+            }
             Op::Opaque(opaque) => {
                 let reason =
                     format!("they reach `{}`, an operator {} that is not understood", node.name, opaque.code);
@@ -218,6 +228,29 @@ impl Finder<'_> {
                 Some(self.units.start(ChannelUnit { channels, slices: slices(index).collect() }))
             })
             .collect()
+    }
+
+    /// Two activations meet; a constant is indexed by the activation's channels where it has as many.
+    fn follow_operands(&mut self, node: &Node, [a, b]: [TensorId; 2]) -> Vec<Option<UnitId>> {
+        let constants = [a, b].map(|operand| self.graph.tensor(operand).data.is_some());
+        let (activation, constant) = match constants {
+            [false, false] => {
+                let units = self.carried[a.0].clone();
+                return self.meet(node, units, b);
+            }
+            [true, _] => (b, a),
+            [false, true] => (a, b),
+        };
+        let units = self.carried[activation.0].clone();
+        match (units.len(), self.graph.tensor(constant).shape.channels()) {
+            // A lone channel takes every value of the constant, and can be none of them.
+            (1, Some(channels @ 2..)) => vec![None; channels],
+            (_, Some(channels)) if channels == units.len() => {
+                self.note(&units, constant, self.graph.tensor(constant).shape.rank() - 1);
+                units
+            }
+            (_, Some(_) | None) => units,
+        }
     }
 
     /// Ties the channels of `other` to those of `units`, index by index. A lone channel is broadcast, and ties nothing.
@@ -287,7 +320,12 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
             | Op::FakeQuantize(_)
             | Op::Quantize { .. } => true,
             Op::Conv2d(conv) => conv.kind(channels) == ConvKind::Depthwise,
-            Op::FullyConnected(_) | Op::Flatten | Op::Softmax(_) | Op::Opaque(_) => false,
+            Op::ConvTranspose2d(_)
+            | Op::FullyConnected(_)
+            | Op::Flatten
+            | Op::Reshape { .. }
+            | Op::Softmax(_)
+            | Op::Opaque(_) => false,
         };
         // Another number of channels tells of a broadcast, a string of channels or a multiplier.
         let same = node.outputs.first().and_then(|id| graph.tensor(*id).shape.channels()) == Some(channels);

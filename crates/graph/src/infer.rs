@@ -2,7 +2,7 @@
 
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, Node};
-use crate::op::{FakeQuantize, Op, Padding};
+use crate::op::{ConvTranspose2d, FakeQuantize, Op, Padding};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -30,6 +30,15 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 padding: conv.padding,
             };
             let [out_h, out_w] = context.slide([height, width], window)?;
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), out_channels.into()])
+        }
+        Op::ConvTranspose2d(conv) => {
+            context.arity(2, 3)?;
+            let [height, width, channels] = context.image(x)?;
+            let [out_channels, kernel_h, kernel_w, in_channels] = context.sizes(1, "weights")?;
+            context.equal("input channels of the weights", channels, in_channels)?;
+            context.bias(out_channels)?;
+            let [out_h, out_w] = context.spread([height, width], [kernel_h, kernel_w], conv)?;
             Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), out_channels.into()])
         }
         Op::FullyConnected(_) => {
@@ -63,8 +72,17 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
         }
         Op::Elementwise(_) => {
             context.arity(2, 2)?;
-            context.activations()?;
-            context.broadcast(x, context.input(1, "b")?)?
+            let b = context.input(1, "b")?;
+            context.one_type()?;
+            match (&x.data, &b.data) {
+                (None, None) => context.broadcast(x, &b.shape, b)?,
+                (None, Some(_)) => context.broadcast(x, &context.serving_all(b, x)?, b)?,
+                (Some(_), None) => context.broadcast(b, &context.serving_all(x, b)?, x)?,
+                (Some(_), Some(_)) => {
+                    let names = format!("the constants `{}` and `{}`", x.name, b.name);
+                    return Err(context.invalid(format!("expected an activation, found {names}")));
+                }
+            }
         }
         Op::Concat(concat) => {
             context.activations()?;
@@ -145,6 +163,21 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 .and_then(|sizes| sizes.into_iter().try_fold(1usize, usize::checked_mul))
                 .ok_or_else(|| context.invalid(format!("cannot flatten {}", x.shape)))?;
             Shape::new(vec![*batch, features.into()])
+        }
+        Op::Reshape { shape } => {
+            context.arity(1, 1)?;
+            let Some((&batch, rest)) = x.shape.dims().split_first() else {
+                return Err(context.invalid("expected an input with a batch, found a scalar".to_owned()));
+            };
+            let reshaped = Shape::fixed(shape);
+            let count = |shape: &Shape| shape.sizes().and_then(|_| shape.elements(1));
+            if count(&reshaped).is_none() || count(&Shape::new(rest.to_vec())) != count(&reshaped) {
+                return Err(context.invalid(format!(
+                    "expected sizes of as many elements as {} has behind the batch, found {reshaped}",
+                    x.shape
+                )));
+            }
+            Shape::new(std::iter::once(batch).chain(reshaped.dims().iter().copied()).collect())
         }
         Op::Quantize { dtype } => {
             context.arity(1, 1)?;
@@ -242,7 +275,6 @@ impl<'a> Context<'a> {
 
     /// Checks that every input is an activation, and of the type of the first.
     fn activations(&self) -> Result<()> {
-        let first = self.input(0, "x")?;
         for position in 0..self.node.inputs.len() {
             let tensor = self.input(position, "x")?;
             if tensor.data.is_some() {
@@ -250,6 +282,15 @@ impl<'a> Context<'a> {
                     self.invalid(format!("expected activations, found the constant `{}`", tensor.name))
                 );
             }
+        }
+        self.one_type()
+    }
+
+    /// Checks that every input is of the type of the first.
+    fn one_type(&self) -> Result<()> {
+        let first = self.input(0, "x")?;
+        for position in 0..self.node.inputs.len() {
+            let tensor = self.input(position, "x")?;
             if tensor.dtype != first.dtype {
                 return Err(self.invalid(format!(
                     "expected `{}` to be {} like `{}`, found {}",
@@ -260,18 +301,35 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// The shape in which `a` and `b` meet: equal sizes stay, and a size of 1 takes the other's.
-    fn broadcast(&self, a: &Tensor, b: &Tensor) -> Result<Shape> {
+    /// The shape of a constant operand with the sizes that it lacks to stand beside `activation`.
+    fn serving_all(&self, constant: &Tensor, activation: &Tensor) -> Result<Shape> {
+        let sizes = constant.shape.dims();
+        let lacking = activation.shape.rank().checked_sub(sizes.len());
+        match (lacking, sizes.first()) {
+            (Some(0), Some(Dim::Fixed(1)) | None) => Ok(constant.shape.clone()),
+            (Some(lacking @ 1..), _) => {
+                let ones = std::iter::repeat_n(Dim::Fixed(1), lacking);
+                Ok(Shape::new(ones.chain(sizes.iter().copied()).collect()))
+            }
+            (Some(0), Some(Dim::Fixed(_) | Dim::Batch(_))) | (None, _) => Err(self.invalid(format!(
+                "expected one `{}` for all images of `{}` {}, found {}",
+                constant.name, activation.name, activation.shape, constant.shape
+            ))),
+        }
+    }
+
+    /// The shape in which `a` and `b`, seen as `b_shape`, meet: equal sizes stay, and a size of 1 takes the other's.
+    fn broadcast(&self, a: &Tensor, b_shape: &Shape, b: &Tensor) -> Result<Shape> {
         let unequal = || {
             self.invalid(format!(
                 "expected inputs of one rank with equal sizes, or sizes of 1, found {} and {}",
                 a.shape, b.shape
             ))
         };
-        if a.shape.rank() != b.shape.rank() {
+        if a.shape.rank() != b_shape.rank() {
             return Err(unequal());
         }
-        let dims = a.shape.dims().iter().zip(b.shape.dims()).map(|(&a, &b)| match (a, b) {
+        let dims = a.shape.dims().iter().zip(b_shape.dims()).map(|(&a, &b)| match (a, b) {
             _ if a == b => Ok(a),
             (Dim::Fixed(1), _) => Ok(b),
             (_, Dim::Fixed(1)) => Ok(a),
@@ -331,6 +389,32 @@ impl<'a> Context<'a> {
             return Ok(());
         }
         Err(self.invalid(format!("expected {role} of size {expected}, found {found}")))
+    }
+
+    /// Height and width of a transposed convolution's output.
+    fn spread(&self, input: [usize; 2], kernel: [usize; 2], conv: &ConvTranspose2d) -> Result<[usize; 2]> {
+        let ConvTranspose2d { stride, padding, output_padding, .. } = conv;
+        let cut = [[padding.top, padding.bottom], [padding.left, padding.right]];
+        let mut output = [0; 2];
+        for axis in 0..2 {
+            if output_padding[axis] >= stride[axis] {
+                return Err(self.invalid(format!(
+                    "expected a stride of at least 1 and an output padding below it, found {stride:?} and \
+                     {output_padding:?}"
+                )));
+            }
+            let covered = (input[axis] - 1)
+                .checked_mul(stride[axis])
+                .and_then(|size| size.checked_add(kernel[axis]))
+                .and_then(|size| size.checked_add(output_padding[axis]));
+            let left = covered.and_then(|size| size.checked_sub(cut[axis][0])?.checked_sub(cut[axis][1]));
+            output[axis] = left.filter(|&size| size > 0).ok_or_else(|| {
+                self.invalid(format!(
+                    "expected {padding:?} to leave something of windows {kernel:?} with stride {stride:?} over {input:?}"
+                ))
+            })?;
+        }
+        Ok(output)
     }
 
     /// Output height and width: `(input + padding − extent) / stride + 1`.

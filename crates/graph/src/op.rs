@@ -11,6 +11,9 @@ pub enum Op {
     /// Two-dimensional convolution, depthwise where each group has one input channel. Inputs: `x [N,H,W,I]`, weights
     /// `[O,KH,KW,I/groups]`, optional bias `[O]`.
     Conv2d(Conv2d),
+    /// Transposed convolution: each input pixel adds its window of values to the output. Inputs: `x [N,H,W,I]`, weights
+    /// `[O,KH,KW,I]`, optional bias `[O]`.
+    ConvTranspose2d(ConvTranspose2d),
     /// Fully connected layer. Inputs: `x [N,I]`, weights `[O,I]`, optional bias `[O]`.
     FullyConnected(FullyConnected),
     /// Batch normalisation over the innermost axis. Inputs: `x`, gamma, beta, mean and variance, each `[C]`.
@@ -22,7 +25,10 @@ pub enum Op {
     },
     /// `x` where it is positive, `slope · x` elsewhere. Inputs: `x`, slopes `[C]` for its innermost axis.
     Prelu,
-    /// A function of two activations, value by value; sizes of 1 are broadcast. Inputs: `a`, `b`, of one rank.
+    /// A function of two operands, value by value; sizes of 1 are broadcast. Inputs: `a`, `b`, activations of one rank,
+    /// or an activation and a constant, in either order. A constant serves all images and is aligned with the innermost
+    /// axes: its rank is at most the activation's, sizes that it lacks count as 1, and where it has a size for the batch,
+    /// that is 1. It does not learn.
     Elementwise(Elementwise),
     /// Activations side by side along one axis. Inputs: one or more, equal in all other sizes.
     Concat(Concat),
@@ -39,6 +45,11 @@ pub enum Op {
     },
     /// All but the batch in one dimension: `[N,…]` to `[N,K]`, row-major.
     Flatten,
+    /// All but the batch in other sizes: `[N,…]` to `[N,shape…]`, row-major.
+    Reshape {
+        /// The sizes behind the batch, whose product is that of the input's.
+        shape: Vec<usize>,
+    },
     /// Softmax over the innermost axis.
     Softmax(Softmax),
     /// In training, values of `x` are zeroed at random and the others scaled up; else `x` unchanged.
@@ -60,6 +71,7 @@ impl Op {
     pub fn name(&self) -> &str {
         match self {
             Self::Conv2d(_) => "convolution",
+            Self::ConvTranspose2d(_) => "transposed convolution",
             Self::FullyConnected(_) => "fully connected",
             Self::BatchNorm(_) => "batch normalisation",
             Self::Activation { function } => function.name(),
@@ -78,6 +90,7 @@ impl Op {
             Self::GlobalPool2d { kind: PoolKind::Max } => "global max pooling",
             Self::GlobalPool2d { kind: PoolKind::Average } => "global average pooling",
             Self::Flatten => "flatten",
+            Self::Reshape { .. } => "reshape",
             Self::Softmax(_) => "softmax",
             Self::Dropout(_) => "dropout",
             Self::FakeQuantize(_) => "fake quantization",
@@ -91,6 +104,7 @@ impl Op {
     pub fn fused_activation(&self) -> Option<Option<Activation>> {
         match self {
             Self::Conv2d(conv) => Some(conv.activation),
+            Self::ConvTranspose2d(conv) => Some(conv.activation),
             Self::FullyConnected(dense) => Some(dense.activation),
             Self::Elementwise(elementwise) => Some(elementwise.activation),
             Self::BatchNorm(_)
@@ -102,6 +116,7 @@ impl Op {
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
+            | Self::Reshape { .. }
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -114,6 +129,7 @@ impl Op {
     pub fn fused_activation_mut(&mut self) -> Option<&mut Option<Activation>> {
         match self {
             Self::Conv2d(conv) => Some(&mut conv.activation),
+            Self::ConvTranspose2d(conv) => Some(&mut conv.activation),
             Self::FullyConnected(dense) => Some(&mut dense.activation),
             Self::Elementwise(elementwise) => Some(&mut elementwise.activation),
             Self::BatchNorm(_)
@@ -125,6 +141,7 @@ impl Op {
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
+            | Self::Reshape { .. }
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -153,6 +170,17 @@ pub enum Activation {
     Tanh,
     /// `x · min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
     HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
+    HardSigmoid,
+    /// `x` where it is positive, `alpha · (exp(x) − 1)` elsewhere (Clevert et al., 2016).
+    Elu {
+        /// What very negative values approach, with its sign changed.
+        alpha: f32,
+    },
+    /// `x / (1 + exp(−x))`, also named swish (Ramachandran et al., 2017).
+    Silu,
+    /// `min(max(x, −1), 1)`.
+    ReluN1To1,
 }
 
 impl Activation {
@@ -166,6 +194,10 @@ impl Activation {
             Self::Sigmoid => "sigmoid",
             Self::Tanh => "tanh",
             Self::HardSwish => "hard swish",
+            Self::HardSigmoid => "hard sigmoid",
+            Self::Elu { .. } => "elu",
+            Self::Silu => "silu",
+            Self::ReluN1To1 => "relu n1 to 1",
         }
     }
 }
@@ -249,6 +281,23 @@ impl Conv2d {
     }
 }
 
+/// Attributes of a transposed convolution. Height comes before width.
+///
+/// Along an axis, input pixel `i` and kernel tap `k` add to output pixel `i · stride + k − before`, of
+/// `(input − 1) · stride + kernel − before − after + output padding` pixels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConvTranspose2d {
+    /// Pixels of the output from one input pixel's window to the next.
+    pub stride: [usize; 2],
+    /// Pixels that are cut off what the windows cover.
+    pub padding: Padding,
+    /// Rows below and columns on the right that are added to what the windows cover, or taken back from what is cut
+    /// off: fewer than the stride.
+    pub output_padding: [usize; 2],
+    /// Nonlinearity fused behind the bias.
+    pub activation: Option<Activation>,
+}
+
 /// Attributes of a fully connected layer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FullyConnected {
@@ -263,7 +312,7 @@ pub struct BatchNorm {
     pub epsilon: f32,
 }
 
-/// Attributes of a function of two activations.
+/// Attributes of a function of two operands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Elementwise {
     /// Which one.
@@ -278,10 +327,16 @@ pub struct Elementwise {
 pub enum Binary {
     /// `a + b`.
     Add,
+    /// `a − b`.
+    Subtract,
     /// `a · b`.
     Multiply,
+    /// `a / b`.
+    Divide,
     /// `max(a, b)`.
     Maximum,
+    /// `min(a, b)`.
+    Minimum,
 }
 
 impl Binary {
@@ -290,8 +345,11 @@ impl Binary {
     pub fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
+            Self::Subtract => "subtract",
             Self::Multiply => "multiply",
+            Self::Divide => "divide",
             Self::Maximum => "maximum",
+            Self::Minimum => "minimum",
         }
     }
 }

@@ -49,12 +49,14 @@ pub(crate) enum F32Kernel {
     Conv(Box<nhwc::Conv>),
     Depthwise(Box<nhwc::Depthwise>),
     GroupedConv(Box<nhwc::GroupedConv>),
+    ConvTranspose(Box<nhwc::ConvTranspose>),
     BatchNorm(nhwc::BatchNorm),
     Activate(Fused),
     Curve(Curve),
     /// With the slopes.
     Prelu(Vec<f32>),
-    Elementwise(nhwc::Elementwise),
+    /// With the values of each operand that is constant.
+    Elementwise(nhwc::Elementwise, [Option<Vec<f32>>; 2]),
     /// With the place of each input.
     Concat(Vec<ConcatPart>),
     Pad(nhwc::Pad),
@@ -176,11 +178,12 @@ impl F32Kernel {
             Self::GroupedConv(conv) => conv.scratch_len(),
             Self::Then(kernel, _) => kernel.scratch_len(),
             Self::Depthwise(_)
+            | Self::ConvTranspose(_)
             | Self::BatchNorm(_)
             | Self::Activate(_)
             | Self::Curve(_)
             | Self::Prelu(_)
-            | Self::Elementwise(_)
+            | Self::Elementwise(..)
             | Self::Concat(_)
             | Self::Pad(_)
             | Self::Nearest(_)
@@ -197,12 +200,15 @@ impl F32Kernel {
             Self::Conv(conv) => conv.weight_bytes(),
             Self::Depthwise(conv) => conv.weight_bytes(),
             Self::GroupedConv(conv) => conv.weight_bytes(),
+            Self::ConvTranspose(conv) => conv.weight_bytes(),
             Self::BatchNorm(norm) => norm.bytes(),
             Self::Prelu(slopes) => size_of_val(&slopes[..]),
+            Self::Elementwise(_, constants) => {
+                constants.iter().flatten().map(|values| size_of_val(&values[..])).sum()
+            }
             Self::Then(kernel, _) => kernel.weight_bytes(),
             Self::Activate(_)
             | Self::Curve(_)
-            | Self::Elementwise(_)
             | Self::Concat(_)
             | Self::Pad(_)
             | Self::Nearest(_)
@@ -231,6 +237,7 @@ impl F32Kernel {
             Self::Conv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
             Self::Depthwise(conv) => one(&|x, _, y| conv.run(x, y, threads)),
             Self::GroupedConv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
+            Self::ConvTranspose(conv) => one(&|x, _, y| conv.run(x, y, threads)),
             Self::BatchNorm(norm) => one(&|x, _, y| norm.run(x, y)),
             Self::Activate(fused) => one(&|x, _, y| nhwc::activate(*fused, x, y)),
             Self::Curve(curve) => one(&|x, _, y| curve.run(x, y)),
@@ -242,9 +249,15 @@ impl F32Kernel {
             Self::AveragePool(shape) => one(&|x, _, y| nhwc::average_pool(shape, x, y)),
             Self::Softmax { channels, beta } => one(&|x, _, y| nhwc::softmax(*channels, *beta, x, y)),
             Self::FakeQuantize(fake) => one(&|x, _, y| fake.run(x, y)),
-            Self::Elementwise(elementwise) => {
+            Self::Elementwise(elementwise, constants) => {
                 let (others, y) = arena.around(y);
-                elementwise.run(others.read(read(0)), others.read(read(1)), y);
+                let [a, b] = match constants {
+                    [None, None] => [others.read(read(0)), others.read(read(1))],
+                    [Some(a), None] => [&a[..], others.read(read(0))],
+                    [None, Some(b)] => [others.read(read(0)), &b[..]],
+                    [Some(a), Some(b)] => [&a[..], &b[..]],
+                };
+                elementwise.run(a, b, y);
             }
             Self::Concat(parts) => {
                 let (others, y) = arena.around(y);

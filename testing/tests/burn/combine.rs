@@ -18,7 +18,10 @@ fn in_burn(function: BinaryFunction, shape: [usize; 4], operands: [Tensor<4>; 2]
     match function {
         BinaryFunction::Add => a + b,
         BinaryFunction::Multiply => a * b,
+        BinaryFunction::Subtract => a - b,
+        BinaryFunction::Divide => a / b,
         BinaryFunction::Maximum => a.max_pair(b),
+        BinaryFunction::Minimum => a.min_pair(b),
     }
 }
 
@@ -102,7 +105,14 @@ proptest! {
             let size = |axis: usize| if ones[axis] == which { 1 } else { sizes[axis] };
             [batch, size(0), size(1), size(2)]
         };
-        for function in [BinaryFunction::Add, BinaryFunction::Multiply, BinaryFunction::Maximum] {
+        for function in [
+            BinaryFunction::Add,
+            BinaryFunction::Subtract,
+            BinaryFunction::Multiply,
+            BinaryFunction::Divide,
+            BinaryFunction::Maximum,
+            BinaryFunction::Minimum,
+        ] {
             check_binary(function, [operand(1), operand(2)], activation, seed);
         }
     }

@@ -20,7 +20,7 @@ fn any_shape() -> impl Strategy<Value = [usize; 4]> {
 fn between_kinks(shape: [usize; 4], random: &mut Random) -> Array {
     Array::noise(shape, random).map(|x| {
         let x = 8.0 * x;
-        let near = [-3.0, 0.0, 3.0, 6.0].into_iter().any(|kink: f32| (x - kink).abs() < 0.01);
+        let near = [-3.0, -1.0, 0.0, 1.0, 3.0, 6.0].into_iter().any(|kink: f32| (x - kink).abs() < 0.01);
         if near { x + 0.02 } else { x }
     })
 }
@@ -52,6 +52,13 @@ fn in_burn(nonlinearity: Nonlinearity, x: Tensor<4>) -> Tensor<4> {
         Nonlinearity::Tanh => activation::tanh(x),
         // burn's own computes in f32.
         Nonlinearity::HardSwish => x.clone() * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Nonlinearity::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Nonlinearity::Elu { alpha } => {
+            let negative = (x.clone().clamp_max(0.0).exp() - 1.0) * f64::from(alpha);
+            x.clamp_min(0.0) + negative
+        }
+        Nonlinearity::Silu => x.clone() * activation::sigmoid(x),
+        Nonlinearity::ReluN1To1 => x.clamp(-1.0, 1.0),
     }
 }
 
@@ -81,7 +88,16 @@ proptest! {
     fn any_nonlinearity_agrees(shape in any_shape(), slope in 0.01f32..0.9, seed: u64) {
         let isa = Isa::best();
         let (leaky, falling) = (Nonlinearity::LeakyRelu { slope }, Nonlinearity::LeakyRelu { slope: -slope });
-        for of in [leaky, falling, Nonlinearity::Sigmoid, Nonlinearity::Tanh, Nonlinearity::HardSwish] {
+        let alone = [
+            Nonlinearity::Sigmoid,
+            Nonlinearity::Tanh,
+            Nonlinearity::HardSwish,
+            Nonlinearity::HardSigmoid,
+            Nonlinearity::Elu { alpha: 1.0 + slope },
+            Nonlinearity::Silu,
+            Nonlinearity::ReluN1To1,
+        ];
+        for of in [leaky, falling].into_iter().chain(alone) {
             check(
                 &of, shape, seed,
                 &|[x]| in_burn(of, x),

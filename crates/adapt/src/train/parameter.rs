@@ -16,6 +16,8 @@ pub(crate) enum Role {
     Offset,
     /// A running statistic of batch normalisation: no gradient.
     Statistic,
+    /// Part of the network's function, which training leaves as it is: an operand of an element-wise operator.
+    Fixed,
 }
 
 /// One constant.
@@ -88,7 +90,7 @@ impl Parameters {
         for parameter in &mut parameters.all {
             let learned = match parameter.role {
                 Role::Weights | Role::Offset if !parameter.frozen => parameter.value.len(),
-                Role::Weights | Role::Offset | Role::Statistic => 0,
+                Role::Weights | Role::Offset | Role::Statistic | Role::Fixed => 0,
             };
             parameter.gradient = parameters.gradients..parameters.gradients + learned;
             parameters.gradients = parameter.gradient.end;
@@ -235,21 +237,23 @@ impl fmt::Display for Role {
             Self::Weights => "weights",
             Self::Offset => "an offset",
             Self::Statistic => "a statistic",
+            Self::Fixed => "an operand that stays",
         })
     }
 }
 
 fn role(op: &Op, position: usize) -> Role {
     match (op, position) {
-        (Op::Conv2d(_) | Op::FullyConnected(_), 1) => Role::Weights,
+        (Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_), 1) => Role::Weights,
         (Op::BatchNorm(_), 3 | 4) => Role::Statistic,
+        (Op::Elementwise(_), _) => Role::Fixed,
         (
             Op::Conv2d(_)
+            | Op::ConvTranspose2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
             | Op::Prelu
-            | Op::Elementwise(_)
             | Op::Concat(_)
             | Op::Pad(_)
             | Op::Resize2d(_)
@@ -258,6 +262,7 @@ fn role(op: &Op, position: usize) -> Role {
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Quantize { .. }
             | Op::Opaque(_),

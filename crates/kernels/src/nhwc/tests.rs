@@ -2,8 +2,8 @@
 
 use super::geometry::{ConvShape, PoolShape};
 use super::{
-    BatchNorm, Binary, ConcatPart, Conv, Coordinates, Curve, Depthwise, Elementwise, FakeQuantize, Fused,
-    GroupedConv, Pad, Resize, average_pool, max_pool, prelu, reference,
+    BatchNorm, Binary, ConcatPart, Conv, ConvTranspose, Coordinates, Curve, Depthwise, Elementwise,
+    FakeQuantize, Fused, GroupedConv, Pad, Resize, average_pool, max_pool, prelu, reference,
 };
 use crate::cpu::Isa;
 use proptest::prelude::*;
@@ -135,13 +135,36 @@ proptest! {
     }
 
     #[test]
-    fn functions_of_two_activations_equal_the_reference(sizes in broadcasts(), seed in 0u64..1000) {
+    fn transposed_convolution_equals_the_reference(
+        shape in conv_shapes(), seed in 0u64..1000, threads in 1usize..3,
+    ) {
+        // From the convolution's output back to its input.
+        let shape = ConvShape { input: shape.output, output: shape.input, ..shape };
+        let fused = [Fused::Identity, Fused::Relu, Fused::Relu6][(seed % 3) as usize];
+        let x = whole_numbers(shape.input_len(), seed);
+        let weights = whole_numbers(shape.weights_len(), seed ^ 1);
+        let bias = whole_numbers(shape.output[2], seed ^ 2);
+        let bias = (!seed.is_multiple_of(5)).then_some(&bias[..]);
+        let mut expected = vec![f32::NAN; shape.output_len()];
+        reference::conv_transpose(&shape, &x, &weights, bias, fused, &mut expected);
+        for isa in Isa::available() {
+            let mut found = vec![f32::NAN; shape.output_len()];
+            ConvTranspose::new(isa, shape, &weights, bias, fused).run(&x, &mut found, threads);
+            prop_assert_eq!(&expected, &found, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn functions_of_two_operands_equal_the_reference(sizes in broadcasts(), seed in 0u64..1000) {
         let [a_sizes, b_sizes] = &sizes;
         let a = whole_numbers(a_sizes.iter().product(), seed);
-        let b = whole_numbers(b_sizes.iter().product(), seed ^ 1);
+        // No zeros, which cannot be divided by.
+        let b: Vec<f32> = whole_numbers(b_sizes.iter().product(), seed ^ 1).iter().map(|b| b + 0.5).collect();
         let len = a_sizes.iter().zip(b_sizes).map(|(a, b)| a.max(b)).product();
         let fused = [Fused::Identity, Fused::Relu, Fused::Relu6][(seed % 3) as usize];
-        for function in [Binary::Add, Binary::Multiply, Binary::Maximum] {
+        for function in [
+            Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Divide, Binary::Maximum, Binary::Minimum,
+        ] {
             let (mut expected, mut found) = (vec![f32::NAN; len], vec![f32::NAN; len]);
             reference::elementwise(function, fused, [a_sizes, b_sizes], &a, &b, &mut expected);
             Elementwise::new(function, fused, a_sizes, b_sizes).run(&a, &b, &mut found);
@@ -233,11 +256,15 @@ fn batch_norm_is_folded_into_a_factor_and_an_addend() {
 fn curves_are_those_of_their_formulas() {
     let x = [-4.0, -1.0, -0.0, 0.5, 2.0, 7.0, f32::NAN];
     type Formula = fn(f64) -> f64;
-    let cases: [(Curve, Formula); 4] = [
+    let cases: [(Curve, Formula); 8] = [
         (Curve::LeakyRelu { slope: 0.25 }, |x| if x > 0.0 { x } else { 0.25 * x }),
         (Curve::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
         (Curve::Tanh, f64::tanh),
         (Curve::HardSwish, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+        (Curve::HardSigmoid, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0),
+        (Curve::Elu { alpha: 0.5 }, |x| if x > 0.0 { x } else { 0.5 * x.exp_m1() }),
+        (Curve::Silu, |x| x / (1.0 + (-x).exp())),
+        (Curve::ReluN1To1, |x| x.clamp(-1.0, 1.0)),
     ];
     for (curve, formula) in cases {
         let mut y = [0.0; 7];

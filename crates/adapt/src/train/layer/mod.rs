@@ -133,10 +133,12 @@ pub(super) fn build(
     let site = Site { graph, node: graph.node(step.node), parameters, step, program, images, seed, isa };
     match &site.node.op {
         Op::Conv2d(conv) => convolution::convolution(&site, conv),
+        Op::ConvTranspose2d(conv) => convolution::transposed(&site, conv),
         Op::FullyConnected(dense) => convolution::fully_connected(&site, dense),
         Op::BatchNorm(norm) => normalisation::batch_norm(&site, norm),
         Op::Activation { function } => Ok(pointwise::activation(&site, *function)),
         Op::Flatten => Ok(arrange::flatten(&site)),
+        Op::Reshape { .. } => Ok(arrange::reshape(&site)),
         Op::Pad(attributes) => Ok(arrange::pad(&site, attributes)),
         Op::Resize2d(attributes) => Ok(arrange::resize(&site, attributes)),
         Op::Prelu => pointwise::prelu(&site),
@@ -237,7 +239,14 @@ pub(super) fn rectifier(activation: Activation) -> Option<lanes::Activation> {
     match activation {
         Activation::Relu => Some(lanes::Activation::Relu),
         Activation::Relu6 => Some(lanes::Activation::Relu6),
-        Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish => None,
+        Activation::LeakyRelu { .. }
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::HardSwish
+        | Activation::HardSigmoid
+        | Activation::Elu { .. }
+        | Activation::Silu
+        | Activation::ReluN1To1 => None,
     }
 }
 
