@@ -14,9 +14,11 @@
 
 mod build;
 mod flat;
+mod metadata;
 mod ops;
 mod reader;
 mod schema;
+mod signature;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::build::{Builder, Offset, Value};
 use super::flat::Table;
-use super::ops::{Code, Operator, Options, opaque};
+use super::ops::{Carried, Code, Operator, Options, opaque};
 use super::schema::{self, builtin};
 use super::{read, write};
 use crate::error::ErrorKind;
@@ -17,8 +17,9 @@ fn opaque_graph(
     custom_options: Option<&[u8]>,
     inputs: Vec<i32>,
 ) -> Graph {
-    let operator = Operator { code, since: None, inputs, outputs: Vec::new(), options, custom_options };
-    let attributes = opaque::attributes(&operator).expect("small");
+    let carried = Carried { custom_options, ..Carried::default() };
+    let operator = Operator { code, since: None, inputs, outputs: Vec::new(), options, carried };
+    let attributes = opaque::attributes(&operator, &[]).expect("small");
     let mut graph = Graph::new("opaque");
     let inputs =
         ["a", "b"].map(|name| graph.add_input(name, Shape::batched(&[1, 1, 8]), DType::F32)).to_vec();
