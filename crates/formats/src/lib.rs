@@ -1,14 +1,17 @@
-//! Bytes to graphs and back: TFLite and Taper checkpoints.
+//! Bytes to graphs and back: TFLite and Taper checkpoints; and what a compiled Edge TPU model holds.
 //!
 //! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
 //! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.
 //! [`load`] picks the reader, and [`write_file_atomic`] is how every file of Taper reaches the disk.
 
+mod budget;
 mod error;
 mod file;
+mod flat;
 mod safetensors;
 
 pub mod checkpoint;
+pub mod edgetpu;
 pub mod tflite;
 
 pub use checkpoint::{Checkpoint, ExtraTensor};

@@ -6,10 +6,10 @@
 use super::build::{Builder, Value};
 use super::flat::Table;
 use super::ops::Runtime;
-use super::reader::Budget;
 use super::schema::{self, MIN_RUNTIME_VERSION};
 use super::signature;
 use super::writer::Buffers;
+use crate::budget::Budget;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -13,7 +13,6 @@
 //! ```
 
 mod build;
-mod flat;
 mod metadata;
 mod ops;
 mod reader;
@@ -24,5 +23,14 @@ mod tensor;
 mod tests;
 mod writer;
 
+use crate::error::Result;
+use crate::flat;
+use taper_graph::Opaque;
+
 pub use reader::read;
 pub use writer::write;
+
+/// The options of a custom operator that came from a TFLite file.
+pub(crate) fn custom_options(opaque: &Opaque) -> Result<&[u8]> {
+    Ok(ops::opaque::record(opaque)?.custom_options()?.unwrap_or_default())
+}

@@ -4,12 +4,10 @@ use super::flat::{Field, Table, Tables};
 use super::ops::{self, Code, Source, Uses, padding};
 use super::schema::{self, builtin};
 use super::{metadata, signature, tensor};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::collections::{HashMap, HashSet};
 use taper_graph::{Graph, Node, Op, Tensor, TensorId, infer_output};
-
-/// Memory that a graph may take beyond three times its file.
-const FREE_BYTES: usize = 32 << 20;
 
 /// Reads a network from the bytes of a `.tflite` file.
 ///
@@ -61,30 +59,6 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
     graph.remove_unused_tensors();
     graph.verify()?;
     Ok(graph)
-}
-
-/// The memory that reading may still take. Tables can share their parts, so a file's size alone bounds nothing.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// What may be taken to read `bytes` bytes.
-    pub(super) fn of(bytes: usize) -> Self {
-        Self(bytes.saturating_mul(3).saturating_add(FREE_BYTES))
-    }
-
-    /// Takes `bytes` for `subject`.
-    pub(super) fn spend(&mut self, bytes: usize, subject: &str) -> Result<()> {
-        match self.0.checked_sub(bytes) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => Err(FormatError::invalid(
-                subject,
-                "expected a network not much larger than its file, found parts used again and again",
-            )),
-        }
-    }
 }
 
 /// Data of the buffer at `position`; empty if it has none.

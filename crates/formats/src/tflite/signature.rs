@@ -5,8 +5,8 @@
 
 use super::build::{Builder, Offset, Value};
 use super::flat::{Field, Table};
-use super::reader::Budget;
 use super::schema::{self, signature_def as fields, tensor_map};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

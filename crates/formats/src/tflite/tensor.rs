@@ -3,8 +3,8 @@
 use super::build::{Builder, Offset, Value};
 use super::flat::Table;
 use super::ops::to_i32;
-use super::reader::Budget;
 use super::schema::{self, quantization as quantization_fields, tensor as fields};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use taper_graph::{DType, Dim, Quantization, Shape, Tensor, TensorData};
 

@@ -6,10 +6,10 @@
 //! k-th tensor of its own.
 
 use super::{Carried, Code, Emitter, Operator, Options, Source, to_i32, unwritable};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use crate::tflite::build::{Builder, Value};
 use crate::tflite::flat::{Field, Table};
-use crate::tflite::reader::Budget;
 use crate::tflite::schema::{self, operator as fields, options};
 use crate::tflite::tensor::{self, Role};
 use crate::tflite::{reader, writer};
