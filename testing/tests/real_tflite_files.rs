@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use taper_formats::edgetpu::Package;
 use taper_formats::tflite;
 use taper_graph::{DType, Graph, Op, Tensor, TensorId};
 use taper_testing::Random;
@@ -64,20 +66,29 @@ fn every_file_is_read_and_written_to_the_same_bytes_again() {
     }
 }
 
+/// The file from the package's identifier on.
+fn from_package(file: &[u8]) -> &[u8] {
+    let start = file.windows(4).position(|window| window == b"DWN1").expect("a package");
+    &file[start..]
+}
+
 #[test]
 fn compiled_files_keep_their_package_to_the_byte() {
     for Case { name, graph, original, written } in cases() {
-        let expected = usize::from(name.ends_with("_edgetpu.tflite"));
-        let compiled = custom_operators(&graph).filter(|code| *code == "edgetpu-custom-op").count();
-        assert_eq!(compiled, expected, "{name}");
-        if compiled == 1 {
-            // The identifier of the flatbuffer in the operator's options.
-            let package = |bytes: &[u8]| {
-                let at = bytes.windows(4).position(|window| window == b"DWN1").expect("a package");
-                let end = (at + 65_536).min(bytes.len());
-                bytes[at..end].to_vec()
-            };
-            assert!(package(&original)[..16_384] == package(&written)[..16_384], "{name}");
+        let packages: Vec<Package> = graph
+            .nodes
+            .iter()
+            .filter_map(|node| match &node.op {
+                Op::Opaque(opaque) => Package::of(opaque).expect("parses"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(packages.len(), usize::from(name.ends_with("_edgetpu.tflite")), "{name}");
+        for package in packages {
+            let same = from_package(&original).iter().zip(from_package(&written)).take_while(|(a, b)| a == b);
+            let parts = package.executables.iter().map(|part| part.parameter_bytes + part.instruction_bytes);
+            let least: usize = parts.sum();
+            assert!(same.count() >= least, "{name}");
         }
     }
 }
@@ -98,25 +109,35 @@ fn job<'a>(graph: &Graph, model: &'a [u8], samples: usize) -> Job<'a> {
     Job { model, inputs, samples }
 }
 
+/// LiteRT's reference kernel of MEAN aborts on the bytes of this file: its default kernels judge it.
+const ABORTS_IN_REFERENCE: &str = "EdgeTPU_Analysis__model_mobilenet_v2_w_fc_224x224x3.tflite";
+
+/// What LiteRT makes of the models that `model` picks. Small ones run twice, so that state passes from one run to the next.
+fn run(litert: &Litert, cases: &[&Case], resolver: Resolver, model: fn(&Case) -> &[u8]) -> Vec<Outcome> {
+    let samples = |case: &Case| if case.original.len() < 100_000 { 2 } else { 1 };
+    let jobs: Vec<_> = cases.iter().map(|case| job(&case.graph, model(case), samples(case))).collect();
+    litert.run_all(&jobs, resolver).expect("LiteRT runs the files")
+}
+
 #[test]
 fn what_is_written_computes_the_same_in_litert() {
     let Some(litert) = Litert::set_up() else { return };
-    let cases: Vec<Case> =
-        cases().into_iter().filter(|case| custom_operators(&case.graph).next().is_none()).collect();
-    let run = |model: fn(&Case) -> &[u8]| -> Vec<Outcome> {
-        // Large networks take the reference kernels seconds for a sample; in small ones state passes from one to the next.
-        let samples = |model: &[u8]| if model.len() < 1 << 20 { 2 } else { 1 };
-        let jobs: Vec<_> =
-            cases.iter().map(|case| job(&case.graph, model(case), samples(&case.original))).collect();
-        litert.run_all(&jobs, Resolver::Reference).expect("LiteRT runs the files")
-    };
-    let (expected, found) = (run(|case| &case.original), run(|case| &case.written));
-    for ((case, expected), found) in cases.iter().zip(expected).zip(found) {
-        let Case { name, graph, .. } = case;
-        assert!(expected.outputs == found.outputs, "{name} computes something else");
-        for id in graph.inputs.iter().chain(&graph.outputs) {
-            let tensor = &graph.tensor(*id).name;
-            assert!(found.tensor_names.contains(tensor), "{name} loses `{tensor}`");
+    let cases = cases();
+    let builtin = cases.iter().filter(|case| custom_operators(&case.graph).next().is_none());
+    let (aborts, runs): (Vec<&Case>, Vec<&Case>) = builtin.partition(|case| case.name == ABORTS_IN_REFERENCE);
+    for (resolver, cases) in [(Resolver::Reference, runs), (Resolver::Default, aborts)] {
+        let (expected, found) = thread::scope(|scope| {
+            let found = scope.spawn(|| run(&litert, &cases, resolver, |case| &case.written));
+            let expected = run(&litert, &cases, resolver, |case| &case.original);
+            (expected, found.join().expect("LiteRT runs the written files"))
+        });
+        for ((case, expected), found) in cases.iter().zip(expected).zip(found) {
+            let Case { name, graph, .. } = case;
+            assert!(expected.outputs == found.outputs, "{name} computes something else");
+            for id in graph.inputs.iter().chain(&graph.outputs) {
+                let tensor = &graph.tensor(*id).name;
+                assert!(found.tensor_names.contains(tensor), "{name} loses `{tensor}`");
+            }
         }
     }
 }

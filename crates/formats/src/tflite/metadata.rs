@@ -3,6 +3,7 @@
 //! Text stands as it is. What is not text, such as the flatbuffer `TFLITE_METADATA`, stands in hexadecimal digits under
 //! its name with [`BINARY`] in front.
 
+use super::archive;
 use super::build::{Builder, Value};
 use super::flat::Table;
 use super::ops::Runtime;
@@ -61,10 +62,8 @@ pub(super) fn write(
         text
     });
     let own = version.iter().map(|version| (MIN_RUNTIME_VERSION, Cow::Borrowed(version.as_slice())));
-    let free = graph
-        .metadata
-        .iter()
-        .filter(|(name, _)| ![MIN_RUNTIME_VERSION, signature::METADATA].contains(&name.as_str()));
+    let elsewhere = [MIN_RUNTIME_VERSION, signature::METADATA, archive::METADATA];
+    let free = graph.metadata.iter().filter(|(name, _)| !elsewhere.contains(&name.as_str()));
     let free = free.map(|(name, text)| {
         let binary = name.strip_prefix(BINARY).and_then(|name| Some((name, Cow::Owned(from_hex(text)?))));
         binary.unwrap_or((name, Cow::Borrowed(text.as_bytes())))
@@ -99,13 +98,14 @@ fn parse_runtime(text: &str) -> Option<Runtime> {
     parts?.try_into().ok()
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits, two for each byte.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'a' + value - 10 });
     bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The bytes that lower-case hexadecimal digits stand for.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

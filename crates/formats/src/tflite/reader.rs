@@ -3,7 +3,7 @@
 use super::flat::{Field, Table, Tables};
 use super::ops::{self, Code, Source, Uses, padding};
 use super::schema::{self, builtin};
-use super::{metadata, signature, tensor};
+use super::{archive, metadata, signature, tensor};
 use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use taper_graph::{Graph, Node, Op, Tensor, TensorId, infer_output};
 /// tensor without a name becomes `tensor_7`, by its position; of equal names, the second gets `_1` behind it, and so on.
 /// Constants that only described an operator (axes, target shapes, paddings) go with it. Metadata is kept, what is not
 /// text as hexadecimal digits under `hex:NAME`; signatures that differ from what [`write`](super::write) makes stand
-/// under `tflite.signatures`.
+/// under `tflite.signatures`, and an archive of files behind the model under `tflite.archive`.
 ///
 /// # Errors
 /// If the bytes break the format's rules, or hold what a graph cannot (several subgraphs, other element types, sparse
@@ -51,6 +51,9 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
     read_operators(&model, &subgraph, &variables, &mut graph, &mut budget)?;
     graph.metadata = metadata::read(&model, |position| buffer(buffers, position), &mut budget)?;
     signature::read(&model, &mut graph, &mut budget)?;
+    if let Some(archive) = archive::read(bytes, &mut budget)? {
+        graph.metadata.insert(archive::METADATA.to_owned(), archive);
+    }
     padding::fuse(&mut graph);
     if graph.nodes.iter().all(|node| !matches!(node.op, Op::Opaque(_))) {
         // The writer knows what understood operators need; only for opaque ones the file's word is needed.

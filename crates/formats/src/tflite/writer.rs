@@ -4,7 +4,7 @@ use super::build::{Builder, Offset, Value};
 use super::ops::{Carried, Code, Emitter, Operator, Options, to_i32};
 use super::schema::{self, builtin};
 use super::tensor::{self, Role};
-use super::{metadata, signature};
+use super::{archive, metadata, signature};
 use crate::error::{FormatError, Result};
 use std::borrow::Cow;
 use taper_graph::{Graph, Op, Tensor, TensorId};
@@ -77,7 +77,11 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
         (schema::model::SIGNATURE_DEFS, signatures),
     ];
     let model = builder.table(model);
-    Ok(builder.finish(model, schema::IDENTIFIER))
+    let mut bytes = builder.finish(model, schema::IDENTIFIER);
+    if let Some(archive) = graph.metadata.get(archive::METADATA) {
+        archive::append(&mut bytes, archive)?;
+    }
+    Ok(bytes)
 }
 
 /// The graph without dropout, which TFLite has no operator for.
