@@ -1,10 +1,10 @@
-//! Writes the seeds into a folder for each target below the folder that is given.
+//! Writes the seeds where fuzzing looks for them: below `target/fuzz/corpus`, a folder for each target.
 
-use std::path::PathBuf;
-use std::{env, fs, io};
+use std::path::Path;
+use std::{fs, io};
 
 fn main() -> io::Result<()> {
-    let corpus = PathBuf::from(env::args_os().nth(1).expect("usage: seeds CORPUS"));
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz/corpus");
     for target in taper_fuzz::targets::ALL {
         let folder = corpus.join(target.name);
         fs::create_dir_all(&folder)?;

@@ -17,6 +17,8 @@ struct Case {
     written: Vec<u8>,
 }
 
+const SKIPPED: &str = "skipped: no TFLite files from elsewhere are here";
+
 /// Every `.tflite` file of the shared data, in the order of their names; none where that is not here.
 fn cases() -> Vec<Case> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
@@ -28,9 +30,6 @@ fn cases() -> Vec<Case> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "tflite"))
         .collect();
     files.sort();
-    if files.is_empty() {
-        eprintln!("skipped: no TFLite files from elsewhere are here");
-    }
     files.iter().map(|path| case(path)).collect()
 }
 
@@ -54,7 +53,11 @@ fn custom_operators(graph: &Graph) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_file_is_read_and_written_to_the_same_bytes_again() {
-    for Case { name, graph, written, .. } in cases() {
+    let cases = cases();
+    if cases.is_empty() {
+        eprintln!("{SKIPPED}");
+    }
+    for Case { name, graph, written, .. } in cases {
         let again = tflite::read(&written).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(tflite::write(&again).expect("writes") == written, "{name} changes when written again");
         let (mut graph, mut again) = (graph, again);
@@ -74,7 +77,11 @@ fn from_package(file: &[u8]) -> &[u8] {
 
 #[test]
 fn compiled_files_keep_their_package_to_the_byte() {
-    for Case { name, graph, original, written } in cases() {
+    let cases = cases();
+    if cases.is_empty() {
+        eprintln!("{SKIPPED}");
+    }
+    for Case { name, graph, original, written } in cases {
         let packages: Vec<Package> = graph
             .nodes
             .iter()
@@ -123,6 +130,9 @@ fn run(litert: &Litert, cases: &[&Case], resolver: Resolver, model: fn(&Case) ->
 fn what_is_written_computes_the_same_in_litert() {
     let Some(litert) = Litert::set_up() else { return };
     let cases = cases();
+    if cases.is_empty() {
+        eprintln!("{SKIPPED}");
+    }
     let builtin = cases.iter().filter(|case| custom_operators(&case.graph).next().is_none());
     let (aborts, runs): (Vec<&Case>, Vec<&Case>) = builtin.partition(|case| case.name == ABORTS_IN_REFERENCE);
     for (resolver, cases) in [(Resolver::Reference, runs), (Resolver::Default, aborts)] {

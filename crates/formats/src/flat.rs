@@ -2,6 +2,7 @@
 //!
 //! The `flatbuffers` crate reads tables only through `unsafe` calls that trust a verification made before; Taper's
 //! readers hold no `unsafe`, so each access here checks its own bounds. A table's bytes are never copied on the way.
+//! Offsets to what a table holds lead forward only, so that no chain of them comes back to where it began.
 
 use crate::error::{FormatError, Result};
 
