@@ -7,14 +7,12 @@ use taper_formats::ErrorKind;
 use taper_formats::edgetpu::{CUSTOM_OPERATOR, DataType, ExecutableType, Package};
 use taper_graph::{Op, Opaque};
 
+const SKIPPED: &str = "skipped: no compiled models are here";
+
 /// The folder of compiled models, if it is here.
 fn pairs() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/coral/pairs");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no compiled models are here");
-    None
+    folder.is_dir().then_some(folder)
 }
 
 /// The only Edge TPU operator of a compiled file.
@@ -46,7 +44,10 @@ fn rows(text: &str) -> Vec<BTreeMap<String, String>> {
 
 #[test]
 fn packages_hold_what_the_ground_truth_says() {
-    let Some(folder) = pairs() else { return };
+    let Some(folder) = pairs() else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
     let rows = rows(&fs::read_to_string(folder.join("ground_truth.csv")).expect("reads"));
     assert_eq!(rows.len(), 32);
     for row in rows {
@@ -89,7 +90,10 @@ fn packages_hold_what_the_ground_truth_says() {
 
 #[test]
 fn layers_bear_the_names_and_shapes_of_the_tensors() {
-    let Some(folder) = pairs() else { return };
+    let Some(folder) = pairs() else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
     let path = folder.join("edgetpu__mobilenet_v2_1.0_224_quant_edgetpu.tflite");
     let package = Package::of(&operator(&path)).expect("parses").expect("the Edge TPU's");
     let running: Vec<_> = package.running().collect();
@@ -114,7 +118,10 @@ fn other_operators_hold_no_package() {
 
 #[test]
 fn damaged_packages_never_panic() {
-    let Some(folder) = pairs() else { return };
+    let Some(folder) = pairs() else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
     let path = folder.join("EdgeTPU_Analysis__model_padding_2x2x3_edgetpu.tflite");
     let attributes = operator(&path).attributes;
     let parse = |attributes: Vec<u8>| Package::of(&Opaque { code: CUSTOM_OPERATOR.to_owned(), attributes });
