@@ -39,6 +39,18 @@ impl Signature {
         };
         Self { key: KEY.to_owned(), inputs: entries(&graph.inputs), outputs: entries(&graph.outputs) }
     }
+
+    /// `None` if a tensor is no longer there.
+    fn resolve(&self, positions: &HashMap<&str, u32>) -> Option<Resolved<'_>> {
+        let resolve = |entry: &Entry| Some(*positions.get(entry.tensor.as_str())?);
+        let inputs = self.inputs.iter().map(|entry| Some((entry.name.as_str(), resolve(entry)?)));
+        let outputs = self.outputs.iter().map(|entry| Some((entry.name.as_str(), resolve(entry)?)));
+        Some(Resolved {
+            key: &self.key,
+            inputs: inputs.collect::<Option<_>>()?,
+            outputs: outputs.collect::<Option<_>>()?,
+        })
+    }
 }
 
 /// Reads the signatures into the metadata of `graph`, unless they are what the writer makes of it anyway.
@@ -112,39 +124,39 @@ pub(super) fn write(builder: &mut Builder, graph: &Graph) -> Result<Value> {
     for (position, tensor) in (0u32..).zip(&graph.tensors) {
         positions.insert(tensor.name.as_str(), position);
     }
-    let mut tables = Vec::new();
-    for signature in &brought {
-        tables.extend(write_signature(builder, signature, &positions));
+    // All is resolved before anything is written: a builder cannot take back what it holds.
+    let mut resolved: Vec<Resolved<'_>> =
+        brought.iter().filter_map(|signature| signature.resolve(&positions)).collect();
+    let own = Signature::of(graph);
+    if resolved.is_empty() {
+        resolved.extend(own.resolve(&positions));
     }
-    if tables.is_empty() {
-        tables.extend(write_signature(builder, &Signature::of(graph), &positions));
-    }
+    let tables: Vec<Offset> = resolved.iter().map(|signature| write_signature(builder, signature)).collect();
     Ok(builder.vector(&tables))
 }
 
-/// `None` if a tensor is no longer there.
-fn write_signature(
-    builder: &mut Builder,
-    signature: &Signature,
-    positions: &HashMap<&str, u32>,
-) -> Option<Offset> {
-    let mut maps = |entries: &[Entry]| -> Option<Value> {
+/// A signature with the positions of its tensors.
+struct Resolved<'a> {
+    key: &'a str,
+    inputs: Vec<(&'a str, u32)>,
+    outputs: Vec<(&'a str, u32)>,
+}
+
+fn write_signature(builder: &mut Builder, signature: &Resolved<'_>) -> Offset {
+    let mut maps = |entries: &[(&str, u32)]| -> Value {
         let mut tables = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let index = *positions.get(entry.tensor.as_str())?;
-            let row = [
-                (tensor_map::NAME, builder.string(&entry.name)),
-                (tensor_map::TENSOR_INDEX, Value::U32(index)),
-            ];
+        for &(name, position) in entries {
+            let row =
+                [(tensor_map::NAME, builder.string(name)), (tensor_map::TENSOR_INDEX, Value::U32(position))];
             tables.push(builder.table(row));
         }
-        Some(builder.vector(&tables))
+        builder.vector(&tables)
     };
-    let (inputs, outputs) = (maps(&signature.inputs)?, maps(&signature.outputs)?);
+    let (inputs, outputs) = (maps(&signature.inputs), maps(&signature.outputs));
     let row = [
         (fields::INPUTS, inputs),
         (fields::OUTPUTS, outputs),
-        (fields::SIGNATURE_KEY, builder.string(&signature.key)),
+        (fields::SIGNATURE_KEY, builder.string(signature.key)),
     ];
-    Some(builder.table(row))
+    builder.table(row)
 }

@@ -247,8 +247,10 @@ fn signatures_keep_their_names_as_long_as_their_tensors_are_there() {
 
     graph.tensors[1].name = "z".to_owned();
     graph.nodes[0].name = "z".to_owned();
-    let again = read(&write(&graph).expect("writes")).expect("reads");
+    let file = write(&graph).expect("writes");
+    let again = read(&file).expect("reads");
     assert_eq!(again.metadata.get("tflite.signatures"), None);
+    assert_eq!(write(&again).expect("writes"), file);
 
     graph.metadata.insert("tflite.signatures".to_owned(), "no JSON".to_owned());
     let message = write(&graph).expect_err("refuses").to_string();

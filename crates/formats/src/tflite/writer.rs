@@ -16,7 +16,8 @@ const TABLE_BYTES: usize = 160;
 ///
 /// An open batch becomes a batch of 1 with −1 in the shape signature, operators get the lowest version that expresses
 /// them, padding that is neither SAME nor VALID becomes a PAD, dropout is left out, tensor data lies at multiples of 16
-/// bytes. Nodes are known by the tensors they write, as TFLite does not name operators.
+/// bytes. Nodes are known by the tensors they write, as TFLite does not name operators. Signatures, metadata and the archive
+/// that [`read`](super::read) found are written again.
 ///
 /// # Errors
 /// If the graph is inconsistent, or TFLite has no such operator, type or size; the error names the node or tensor.
