@@ -1,14 +1,18 @@
-//! Bytes to graphs and back: TFLite and Taper checkpoints; and arrays in NumPy's format.
+//! Bytes to graphs and back: TFLite and Taper checkpoints; what a compiled Edge TPU model holds; and arrays in NumPy's
+//! format.
 //!
 //! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
 //! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.
 //! [`load`] picks the reader, and [`write_file_atomic`] is how every file of Taper reaches the disk.
 
+mod budget;
 mod error;
 mod file;
+mod flat;
 mod safetensors;
 
 pub mod checkpoint;
+pub mod edgetpu;
 pub mod npy;
 pub mod tflite;
 
