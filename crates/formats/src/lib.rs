@@ -10,6 +10,7 @@ mod safetensors;
 
 pub mod checkpoint;
 pub mod npy;
+pub mod onnx;
 pub mod tflite;
 
 pub use checkpoint::{Checkpoint, ExtraTensor};
