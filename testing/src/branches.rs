@@ -10,9 +10,11 @@ use taper_graph::{
 /// A part of a network that takes an image and gives one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Block {
-    /// A convolution, and the sum, product or maximum of its input and output.
+    /// A convolution, and the sum, difference, product, maximum or minimum of its input and output.
     Residual,
-    /// One factor for each channel, from the mean of the map.
+    /// A function of the map and a constant, or the other way round: of one, of all channels, or of all pixels.
+    Constant,
+    /// One factor or divisor for each channel, from the mean of the map.
     Excitation,
     /// One factor for each pixel, from all channels.
     Mask,
@@ -62,8 +64,9 @@ impl Block {
     ];
 
     /// Blocks that a TFLite file holds as the graph does.
-    pub const OF_TFLITE: [Self; 14] = [
+    pub const OF_TFLITE: [Self; 17] = [
         Self::Residual,
+        Self::Constant,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
@@ -73,15 +76,22 @@ impl Block {
         Self::Activation(Activation::Tanh),
         Self::Activation(Activation::HardSwish),
         Self::Activation(Activation::LeakyRelu { slope: 0.125 }),
+        Self::Activation(Activation::Elu { alpha: 1.0 }),
+        Self::Activation(Activation::ReluN1To1),
         Self::Fused(Activation::Relu6),
         Self::Prelu,
         Self::Pad(0.5),
         Self::Resize,
     ];
 
+    /// Blocks that a TFLite file holds as several operators.
+    pub const SPLIT_BY_TFLITE: [Self; 2] =
+        [Self::Activation(Activation::HardSigmoid), Self::Activation(Activation::Silu)];
+
     /// All kinds of blocks.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Residual,
+        Self::Constant,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
@@ -94,6 +104,10 @@ impl Block {
         Self::Activation(Activation::Tanh),
         Self::Activation(Activation::HardSwish),
         Self::Activation(Activation::LeakyRelu { slope: 0.1 }),
+        Self::Activation(Activation::HardSigmoid),
+        Self::Activation(Activation::Elu { alpha: 0.5 }),
+        Self::Activation(Activation::Silu),
+        Self::Activation(Activation::ReluN1To1),
         Self::Fused(Activation::Tanh),
         Self::Fused(Activation::Relu6),
         Self::Prelu,
@@ -141,12 +155,37 @@ impl Network {
         match block {
             Block::Residual => {
                 let y = self.conv(&format!("{name}_conv"), x, channels, 1, None);
-                let function = self.random.pick(&[Binary::Add, Binary::Multiply, Binary::Maximum]);
-                // TFLite's maximum holds no nonlinearity.
-                let fused = function != Binary::Maximum && self.random.one_in(2);
-                let activation = fused.then_some(Activation::Relu);
-                let inputs = if self.random.one_in(2) { [x, y] } else { [y, x] };
-                self.add(name, Op::Elementwise(Elementwise { function, activation }), &inputs)
+                let function = self.random.pick(&[
+                    Binary::Add,
+                    Binary::Subtract,
+                    Binary::Multiply,
+                    Binary::Maximum,
+                    Binary::Minimum,
+                ]);
+                self.function(name, function, [x, y])
+            }
+            Block::Constant => {
+                let sizes: [&[usize]; 4] = [&[1], &[channels], &[1, 1, 1, channels], &[height, width, 1]];
+                let sizes = self.random.pick(&sizes);
+                let function = self.random.pick(&[
+                    Binary::Add,
+                    Binary::Subtract,
+                    Binary::Multiply,
+                    Binary::Divide,
+                    Binary::Maximum,
+                    Binary::Minimum,
+                ]);
+                let constant = self.constant(&format!("{name}/constant"), sizes, 1.5, 0.125);
+                match function {
+                    // The map may be 0 somewhere.
+                    Binary::Divide => {
+                        let divide = Elementwise { function, activation: None };
+                        self.add(name, Op::Elementwise(divide), &[x, constant])
+                    }
+                    Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Maximum | Binary::Minimum => {
+                        self.function(name, function, [x, constant])
+                    }
+                }
             }
             Block::Excitation => {
                 let global = Op::GlobalPool2d { kind: PoolKind::Average };
@@ -154,11 +193,13 @@ impl Network {
                 let y = self.conv(&format!("{name}_conv"), y, channels, 1, None);
                 let sigmoid = Op::Activation { function: Activation::Sigmoid };
                 let y = self.add(&format!("{name}_gate"), sigmoid, &[y]);
-                self.product(name, [x, y])
+                let function = self.random.pick(&[Binary::Multiply, Binary::Divide]);
+                self.add(name, Op::Elementwise(Elementwise { function, activation: None }), &[x, y])
             }
             Block::Mask => {
                 let y = self.conv(&format!("{name}_conv"), x, 1, 1, None);
-                self.product(name, [y, x])
+                let product = Elementwise { function: Binary::Multiply, activation: None };
+                self.add(name, Op::Elementwise(product), &[y, x])
             }
             Block::Concat => {
                 let axis = self.random.between(1, 3);
@@ -272,9 +313,12 @@ impl Network {
         self.add(name, Op::FullyConnected(FullyConnected::default()), &[x, weights, bias])
     }
 
-    fn product(&mut self, name: &str, inputs: [TensorId; 2]) -> TensorId {
-        let function = Binary::Multiply;
-        self.add(name, Op::Elementwise(Elementwise { function, activation: None }), &inputs)
+    /// A function of two operands in either order, and perhaps a rectifier, which TFLite's extremes do not hold.
+    fn function(&mut self, name: &str, function: Binary, [a, b]: [TensorId; 2]) -> TensorId {
+        let extreme = matches!(function, Binary::Maximum | Binary::Minimum);
+        let activation = (!extreme && self.random.one_in(2)).then_some(Activation::Relu);
+        let inputs = if self.random.one_in(2) { [a, b] } else { [b, a] };
+        self.add(name, Op::Elementwise(Elementwise { function, activation }), &inputs)
     }
 
     fn constant(&mut self, name: &str, sizes: &[usize], mean: f32, deviation: f32) -> TensorId {

@@ -297,6 +297,12 @@ fn float_networks_with_branches_come_close() {
     judge(&graphs, close);
 }
 
+#[test]
+fn float_networks_of_nonlinearities_in_several_operators_come_close() {
+    let graphs: Vec<Graph> = (0..20).map(|seed| branches::random(seed, &Block::SPLIT_BY_TFLITE)).collect();
+    judge(&graphs, close);
+}
+
 fn close(graph: &Graph, expected: &[u8], found: &[u8]) -> Result<(), String> {
     let floats =
         |bytes: &[u8]| -> Vec<f32> { bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect() };

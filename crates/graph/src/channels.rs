@@ -170,7 +170,7 @@ impl Finder<'_> {
                 }
                 units
             }
-            Op::Elementwise(_) => self.meet(node, units, node.inputs[1]),
+            Op::Elementwise(_) => self.follow_operands(node, [x, node.inputs[1]]),
             Op::Concat(Concat { axis }) => {
                 let innermost = axis + 1 == self.graph.tensor(x).shape.rank();
                 node.inputs[1..].iter().fold(units, |mut units, &other| {
@@ -218,6 +218,29 @@ impl Finder<'_> {
                 Some(self.units.start(ChannelUnit { channels, slices: slices(index).collect() }))
             })
             .collect()
+    }
+
+    /// Two activations meet; a constant is indexed by the activation's channels where it has as many.
+    fn follow_operands(&mut self, node: &Node, [a, b]: [TensorId; 2]) -> Vec<Option<UnitId>> {
+        let constants = [a, b].map(|operand| self.graph.tensor(operand).data.is_some());
+        let (activation, constant) = match constants {
+            [false, false] => {
+                let units = self.carried[a.0].clone();
+                return self.meet(node, units, b);
+            }
+            [true, _] => (b, a),
+            [false, true] => (a, b),
+        };
+        let units = self.carried[activation.0].clone();
+        match (units.len(), self.graph.tensor(constant).shape.channels()) {
+            // A lone channel takes every value of the constant, and can be none of them.
+            (1, Some(channels @ 2..)) => vec![None; channels],
+            (_, Some(channels)) if channels == units.len() => {
+                self.note(&units, constant, self.graph.tensor(constant).shape.rank() - 1);
+                units
+            }
+            (_, Some(_) | None) => units,
+        }
     }
 
     /// Ties the channels of `other` to those of `units`, index by index. A lone channel is broadcast, and ties nothing.

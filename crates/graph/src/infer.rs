@@ -63,8 +63,17 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
         }
         Op::Elementwise(_) => {
             context.arity(2, 2)?;
-            context.activations()?;
-            context.broadcast(x, context.input(1, "b")?)?
+            let b = context.input(1, "b")?;
+            context.one_type()?;
+            match (&x.data, &b.data) {
+                (None, None) => context.broadcast(x, &b.shape, b)?,
+                (None, Some(_)) => context.broadcast(x, &context.serving_all(b, x)?, b)?,
+                (Some(_), None) => context.broadcast(b, &context.serving_all(x, b)?, x)?,
+                (Some(_), Some(_)) => {
+                    let names = format!("the constants `{}` and `{}`", x.name, b.name);
+                    return Err(context.invalid(format!("expected an activation, found {names}")));
+                }
+            }
         }
         Op::Concat(concat) => {
             context.activations()?;
@@ -242,7 +251,6 @@ impl<'a> Context<'a> {
 
     /// Checks that every input is an activation, and of the type of the first.
     fn activations(&self) -> Result<()> {
-        let first = self.input(0, "x")?;
         for position in 0..self.node.inputs.len() {
             let tensor = self.input(position, "x")?;
             if tensor.data.is_some() {
@@ -250,6 +258,15 @@ impl<'a> Context<'a> {
                     self.invalid(format!("expected activations, found the constant `{}`", tensor.name))
                 );
             }
+        }
+        self.one_type()
+    }
+
+    /// Checks that every input is of the type of the first.
+    fn one_type(&self) -> Result<()> {
+        let first = self.input(0, "x")?;
+        for position in 0..self.node.inputs.len() {
+            let tensor = self.input(position, "x")?;
             if tensor.dtype != first.dtype {
                 return Err(self.invalid(format!(
                     "expected `{}` to be {} like `{}`, found {}",
@@ -260,18 +277,35 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// The shape in which `a` and `b` meet: equal sizes stay, and a size of 1 takes the other's.
-    fn broadcast(&self, a: &Tensor, b: &Tensor) -> Result<Shape> {
+    /// The shape of a constant operand with the sizes that it lacks to stand beside `activation`.
+    fn serving_all(&self, constant: &Tensor, activation: &Tensor) -> Result<Shape> {
+        let sizes = constant.shape.dims();
+        let lacking = activation.shape.rank().checked_sub(sizes.len());
+        match (lacking, sizes.first()) {
+            (Some(0), Some(Dim::Fixed(1)) | None) => Ok(constant.shape.clone()),
+            (Some(lacking @ 1..), _) => {
+                let ones = std::iter::repeat_n(Dim::Fixed(1), lacking);
+                Ok(Shape::new(ones.chain(sizes.iter().copied()).collect()))
+            }
+            (Some(0), Some(Dim::Fixed(_) | Dim::Batch(_))) | (None, _) => Err(self.invalid(format!(
+                "expected one `{}` for all images of `{}` {}, found {}",
+                constant.name, activation.name, activation.shape, constant.shape
+            ))),
+        }
+    }
+
+    /// The shape in which `a` and `b`, seen as `b_shape`, meet: equal sizes stay, and a size of 1 takes the other's.
+    fn broadcast(&self, a: &Tensor, b_shape: &Shape, b: &Tensor) -> Result<Shape> {
         let unequal = || {
             self.invalid(format!(
                 "expected inputs of one rank with equal sizes, or sizes of 1, found {} and {}",
                 a.shape, b.shape
             ))
         };
-        if a.shape.rank() != b.shape.rank() {
+        if a.shape.rank() != b_shape.rank() {
             return Err(unequal());
         }
-        let dims = a.shape.dims().iter().zip(b.shape.dims()).map(|(&a, &b)| match (a, b) {
+        let dims = a.shape.dims().iter().zip(b_shape.dims()).map(|(&a, &b)| match (a, b) {
             _ if a == b => Ok(a),
             (Dim::Fixed(1), _) => Ok(b),
             (_, Dim::Fixed(1)) => Ok(a),

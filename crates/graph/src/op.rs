@@ -22,7 +22,10 @@ pub enum Op {
     },
     /// `x` where it is positive, `slope · x` elsewhere. Inputs: `x`, slopes `[C]` for its innermost axis.
     Prelu,
-    /// A function of two activations, value by value; sizes of 1 are broadcast. Inputs: `a`, `b`, of one rank.
+    /// A function of two operands, value by value; sizes of 1 are broadcast. Inputs: `a`, `b`, activations of one rank,
+    /// or an activation and a constant, in either order. A constant serves all images and is aligned with the innermost
+    /// axes: its rank is at most the activation's, sizes that it lacks count as 1, and where it has a size for the batch,
+    /// that is 1. It does not learn.
     Elementwise(Elementwise),
     /// Activations side by side along one axis. Inputs: one or more, equal in all other sizes.
     Concat(Concat),
@@ -153,6 +156,17 @@ pub enum Activation {
     Tanh,
     /// `x · min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
     HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
+    HardSigmoid,
+    /// `x` where it is positive, `alpha · (exp(x) − 1)` elsewhere (Clevert et al., 2016).
+    Elu {
+        /// What very negative values approach, with its sign changed.
+        alpha: f32,
+    },
+    /// `x / (1 + exp(−x))`, also named swish (Ramachandran et al., 2017).
+    Silu,
+    /// `min(max(x, −1), 1)`.
+    ReluN1To1,
 }
 
 impl Activation {
@@ -166,6 +180,10 @@ impl Activation {
             Self::Sigmoid => "sigmoid",
             Self::Tanh => "tanh",
             Self::HardSwish => "hard swish",
+            Self::HardSigmoid => "hard sigmoid",
+            Self::Elu { .. } => "elu",
+            Self::Silu => "silu",
+            Self::ReluN1To1 => "relu n1 to 1",
         }
     }
 }
@@ -263,7 +281,7 @@ pub struct BatchNorm {
     pub epsilon: f32,
 }
 
-/// Attributes of a function of two activations.
+/// Attributes of a function of two operands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Elementwise {
     /// Which one.
@@ -278,10 +296,16 @@ pub struct Elementwise {
 pub enum Binary {
     /// `a + b`.
     Add,
+    /// `a − b`.
+    Subtract,
     /// `a · b`.
     Multiply,
+    /// `a / b`.
+    Divide,
     /// `max(a, b)`.
     Maximum,
+    /// `min(a, b)`.
+    Minimum,
 }
 
 impl Binary {
@@ -290,8 +314,11 @@ impl Binary {
     pub fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
+            Self::Subtract => "subtract",
             Self::Multiply => "multiply",
+            Self::Divide => "divide",
             Self::Maximum => "maximum",
+            Self::Minimum => "minimum",
         }
     }
 }

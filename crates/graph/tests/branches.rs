@@ -108,6 +108,30 @@ fn a_lone_channel_is_broadcast_and_ties_nothing() {
 }
 
 #[test]
+fn a_constant_operand_is_indexed_by_the_channels_that_it_has() {
+    let (mut network, image) = Network::new(3);
+    let mut x = network.conv("a", image, 2, 1);
+    let constants: [(&str, &[usize]); 4] =
+        [("scalar", &[]), ("channels", &[2]), ("pixels", &[4, 4, 1]), ("all", &[1, 4, 4, 2])];
+    for (name, sizes) in constants {
+        let constant = network.constant(&format!("{name}/constant"), sizes);
+        x = network.op(name, ADD, &if name == "channels" { [constant, x] } else { [x, constant] });
+    }
+    let graph = network.finish(x);
+    assert_eq!(groups(&graph), free([("a", &["a0", "a1"])]));
+    let removed = remove(&graph, "a", &[0]);
+    let found =
+        ["scalar", "channels", "pixels", "all"].map(|name| sizes(&removed, &format!("{name}/constant")));
+    assert_eq!(found, [vec![], vec![1], vec![4, 4, 1], vec![1, 4, 4, 1]]);
+
+    let (mut network, image) = Network::new(3);
+    let lone = network.conv("a", image, 1, 1);
+    let constant = network.constant("constant", &[3]);
+    let y = network.op("wide", ADD, &[lone, constant]);
+    assert_eq!(groups(&network.finish(y)), free([("a", &["a0"])]));
+}
+
+#[test]
 fn a_concatenation_strings_channels_together_or_ties_them() {
     let (mut network, image) = Network::new(3);
     let a = network.conv("a", image, 2, 1);
@@ -246,11 +270,16 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
         Op::Resize2d(Resize2d { size, method, coordinates })
     };
     let pad = Op::Pad(Pad { padding: same, value: f32::INFINITY });
-    let cases: [(Op, &[TensorId], &str); 13] = [
+    let images = network.constant("images", &[2, 4, 4, 3]);
+    let deep = network.constant("deep", &[1, 1, 1, 1, 3]);
+    let cases: [(Op, &[TensorId], &str); 16] = [
         (pad, &[image], "expected a finite border, found inf"),
         (ADD, &[image, wide], "expected inputs of one rank with equal sizes, or sizes of 1"),
         (ADD, &[image, short], "expected inputs of one rank with equal sizes, or sizes of 1"),
-        (ADD, &[image, constant], "expected activations, found the constant `constant`"),
+        (ADD, &[constant, images], "expected an activation, found the constants `constant` and `images`"),
+        (ADD, &[image, images], "expected one `images` for all images of `image` [N, 4, 4, 3]"),
+        (ADD, &[deep, image], "expected one `deep` for all images of `image` [N, 4, 4, 3]"),
+        (CHANNELS, &[image, constant], "expected activations, found the constant `constant`"),
         (ADD, &[image], "expected 2 inputs, found 1"),
         (
             Op::Concat(Concat { axis: 0 }),

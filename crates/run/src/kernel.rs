@@ -54,7 +54,8 @@ pub(crate) enum F32Kernel {
     Curve(Curve),
     /// With the slopes.
     Prelu(Vec<f32>),
-    Elementwise(nhwc::Elementwise),
+    /// With the values of each operand that is constant.
+    Elementwise(nhwc::Elementwise, [Option<Vec<f32>>; 2]),
     /// With the place of each input.
     Concat(Vec<ConcatPart>),
     Pad(nhwc::Pad),
@@ -180,7 +181,7 @@ impl F32Kernel {
             | Self::Activate(_)
             | Self::Curve(_)
             | Self::Prelu(_)
-            | Self::Elementwise(_)
+            | Self::Elementwise(..)
             | Self::Concat(_)
             | Self::Pad(_)
             | Self::Nearest(_)
@@ -199,10 +200,12 @@ impl F32Kernel {
             Self::GroupedConv(conv) => conv.weight_bytes(),
             Self::BatchNorm(norm) => norm.bytes(),
             Self::Prelu(slopes) => size_of_val(&slopes[..]),
+            Self::Elementwise(_, constants) => {
+                constants.iter().flatten().map(|values| size_of_val(&values[..])).sum()
+            }
             Self::Then(kernel, _) => kernel.weight_bytes(),
             Self::Activate(_)
             | Self::Curve(_)
-            | Self::Elementwise(_)
             | Self::Concat(_)
             | Self::Pad(_)
             | Self::Nearest(_)
@@ -242,9 +245,15 @@ impl F32Kernel {
             Self::AveragePool(shape) => one(&|x, _, y| nhwc::average_pool(shape, x, y)),
             Self::Softmax { channels, beta } => one(&|x, _, y| nhwc::softmax(*channels, *beta, x, y)),
             Self::FakeQuantize(fake) => one(&|x, _, y| fake.run(x, y)),
-            Self::Elementwise(elementwise) => {
+            Self::Elementwise(elementwise, constants) => {
                 let (others, y) = arena.around(y);
-                elementwise.run(others.read(read(0)), others.read(read(1)), y);
+                let [a, b] = match constants {
+                    [None, None] => [others.read(read(0)), others.read(read(1))],
+                    [Some(a), None] => [&a[..], others.read(read(0))],
+                    [None, Some(b)] => [others.read(read(0)), &b[..]],
+                    [Some(a), Some(b)] => [&a[..], &b[..]],
+                };
+                elementwise.run(a, b, y);
             }
             Self::Concat(parts) => {
                 let (others, y) = arena.around(y);

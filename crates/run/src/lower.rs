@@ -304,5 +304,9 @@ fn nonlinearity(activation: Option<Activation>) -> (Fused, Option<Curve>) {
         Some(Activation::Sigmoid) => (Fused::Identity, Some(Curve::Sigmoid)),
         Some(Activation::Tanh) => (Fused::Identity, Some(Curve::Tanh)),
         Some(Activation::HardSwish) => (Fused::Identity, Some(Curve::HardSwish)),
+        Some(Activation::HardSigmoid) => (Fused::Identity, Some(Curve::HardSigmoid)),
+        Some(Activation::Elu { alpha }) => (Fused::Identity, Some(Curve::Elu { alpha })),
+        Some(Activation::Silu) => (Fused::Identity, Some(Curve::Silu)),
+        Some(Activation::ReluN1To1) => (Fused::Identity, Some(Curve::ReluN1To1)),
     }
 }

@@ -65,9 +65,13 @@ impl Plan {
         };
         let mut steps = Vec::with_capacity(kernels.len());
         for ((node, kernel), scratch) in graph.nodes.iter().zip(kernels).zip(&buffers.of_scratch) {
+            let xs: Vec<Place> = activations(graph, node).map(place).collect::<Result<_>>()?;
+            if xs.is_empty() {
+                return Err(constant(graph, node.inputs[0]));
+            }
             steps.push(Step {
                 kernel,
-                xs: activations(graph, node).map(place).collect::<Result<_>>()?,
+                xs,
                 scratch: scratch.map_or(0..0, |buffer| places[buffer].range.clone()),
                 y: place(node.outputs[0])?,
                 output: node.outputs[0],
@@ -175,11 +179,9 @@ impl Buffers {
     }
 }
 
-/// What a node reads at run time: its first input, and others that are not constant.
+/// What a node reads at run time: the inputs that are not constant.
 fn activations<'g>(graph: &'g Graph, node: &'g Node) -> impl Iterator<Item = TensorId> + 'g {
-    let (first, others) = node.inputs.split_at(1);
-    let others = others.iter().filter(|id| graph.tensor(**id).data.is_none());
-    first.iter().chain(others).copied()
+    node.inputs.iter().copied().filter(|id| graph.tensor(*id).data.is_none())
 }
 
 /// Bytes of all tensors together; `None` if memory's addresses do not suffice.

@@ -122,8 +122,8 @@ fn may_hold(op: &Op) -> bool {
     match op {
         Op::Conv2d(_) | Op::FullyConnected(_) => true,
         Op::Elementwise(elementwise) => match elementwise.function {
-            Binary::Add | Binary::Multiply => true,
-            Binary::Maximum => false,
+            Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => true,
+            Binary::Maximum | Binary::Minimum => false,
         },
         Op::BatchNorm(_)
         | Op::Activation { .. }

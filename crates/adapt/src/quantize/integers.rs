@@ -94,7 +94,11 @@ fn limits_only(graph: &Graph, node: &Node) -> Result<()> {
             function @ (Activation::LeakyRelu { .. }
             | Activation::Sigmoid
             | Activation::Tanh
-            | Activation::HardSwish),
+            | Activation::HardSwish
+            | Activation::HardSigmoid
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::ReluN1To1),
         ) => Err(unsupported(
             graph,
             node,

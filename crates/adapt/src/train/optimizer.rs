@@ -58,7 +58,7 @@ impl Optimizer {
             let weight_decay = match parameter.role {
                 Role::Weights => self.settings.weight_decay,
                 Role::Offset => 0.0,
-                Role::Statistic => continue,
+                Role::Statistic | Role::Fixed => continue,
             };
             let gradient = &gradients[parameter.gradient.clone()];
             if gradient.is_empty() {

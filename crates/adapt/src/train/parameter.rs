@@ -14,6 +14,8 @@ pub(crate) enum Role {
     Offset,
     /// A running statistic of batch normalisation: no gradient.
     Statistic,
+    /// Part of the network's function, which training leaves as it is: an operand of an element-wise operator.
+    Fixed,
 }
 
 /// One constant.
@@ -44,7 +46,8 @@ impl Parameters {
     /// not learn.
     ///
     /// # Errors
-    /// If a constant holds no floats, or is read in two places: its gradient would be a sum, which no kernel makes.
+    /// If a constant holds no floats, or one that training changes is read in two places: its gradient would be a sum,
+    /// which no kernel makes.
     pub(crate) fn take(graph: &mut Graph, frozen: impl Fn(&str) -> bool) -> Result<Self> {
         let mut parameters = Self { all: Vec::new(), positions: HashMap::new(), gradients: 0 };
         let mut constants = Vec::new();
@@ -61,7 +64,10 @@ impl Parameters {
             let unsupported = |message| AdaptError::Unsupported { pass: "train", network, message };
             let constant = graph.tensor_mut(tensor);
             let name = constant.name.clone();
-            if parameters.positions.contains_key(&tensor) {
+            if let Some(&id) = parameters.positions.get(&tensor) {
+                if role == Role::Fixed && parameters.all[id.0].role == Role::Fixed {
+                    continue;
+                }
                 return Err(unsupported(format!("expected `{name}` to be read in one place, found more")));
             }
             let value = match constant.data.replace(TensorData::F32(Vec::new())) {
@@ -73,7 +79,7 @@ impl Parameters {
             };
             let learned = match role {
                 Role::Weights | Role::Offset if !frozen => value.len(),
-                Role::Weights | Role::Offset | Role::Statistic => 0,
+                Role::Weights | Role::Offset | Role::Statistic | Role::Fixed => 0,
             };
             let gradient = parameters.gradients..parameters.gradients + learned;
             parameters.gradients = gradient.end;
@@ -139,13 +145,13 @@ fn role(op: &Op, position: usize) -> Role {
     match (op, position) {
         (Op::Conv2d(_) | Op::FullyConnected(_), 1) => Role::Weights,
         (Op::BatchNorm(_), 3 | 4) => Role::Statistic,
+        (Op::Elementwise(_), _) => Role::Fixed,
         (
             Op::Conv2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
             | Op::Prelu
-            | Op::Elementwise(_)
             | Op::Concat(_)
             | Op::Pad(_)
             | Op::Resize2d(_)

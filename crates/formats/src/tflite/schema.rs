@@ -129,7 +129,7 @@ tables! {
     leaky_relu_options "LeakyReluOptions" {
         ALPHA = 0 "alpha",
     }
-    /// `AddOptions` and `MulOptions` alike.
+    /// `AddOptions`, `SubOptions`, `MulOptions` and `DivOptions` alike.
     binary_options "AddOptions" {
         ACTIVATION = 0 "fused_activation_function",
     }
@@ -159,6 +159,7 @@ pub(super) mod builtin {
     pub(in super::super) const MAX_POOL_2D: i32 = 17;
     pub(in super::super) const MUL: i32 = 18;
     pub(in super::super) const RELU: i32 = 19;
+    pub(in super::super) const RELU_N1_TO_1: i32 = 20;
     pub(in super::super) const RELU6: i32 = 21;
     pub(in super::super) const RESHAPE: i32 = 22;
     pub(in super::super) const RESIZE_BILINEAR: i32 = 23;
@@ -167,12 +168,16 @@ pub(super) mod builtin {
     pub(in super::super) const CUSTOM: i32 = 32;
     pub(in super::super) const PAD: i32 = 34;
     pub(in super::super) const MEAN: i32 = 40;
+    pub(in super::super) const SUB: i32 = 41;
+    pub(in super::super) const DIV: i32 = 42;
     pub(in super::super) const PRELU: i32 = 54;
     pub(in super::super) const MAXIMUM: i32 = 55;
+    pub(in super::super) const MINIMUM: i32 = 57;
     pub(in super::super) const PADV2: i32 = 60;
     pub(in super::super) const REDUCE_MAX: i32 = 82;
     pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: i32 = 97;
     pub(in super::super) const LEAKY_RELU: i32 = 98;
+    pub(in super::super) const ELU: i32 = 111;
     pub(in super::super) const QUANTIZE: i32 = 114;
     pub(in super::super) const HARD_SWISH: i32 = 117;
     /// Stands in the old one-byte field for all codes that do not fit in it.
@@ -194,6 +199,8 @@ pub(super) mod options {
     pub(in super::super) const MUL: u8 = 21;
     pub(in super::super) const PAD: u8 = 22;
     pub(in super::super) const REDUCER: u8 = 27;
+    pub(in super::super) const SUB: u8 = 28;
+    pub(in super::super) const DIV: u8 = 29;
     pub(in super::super) const SQUEEZE: u8 = 30;
     pub(in super::super) const MAXIMUM_MINIMUM: u8 = 39;
     pub(in super::super) const PADV2: u8 = 43;
@@ -246,9 +253,16 @@ pub(super) fn activation_type(activation: Option<Activation>) -> Option<i8> {
     match activation {
         None => Some(NO_ACTIVATION),
         Some(Activation::Relu) => Some(1),
+        Some(Activation::ReluN1To1) => Some(2),
         Some(Activation::Relu6) => Some(3),
         Some(
-            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish,
+            Activation::LeakyRelu { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::HardSwish
+            | Activation::HardSigmoid
+            | Activation::Elu { .. }
+            | Activation::Silu,
         ) => None,
     }
 }
@@ -258,6 +272,7 @@ pub(super) fn activation(activation_type: i8) -> Option<Option<Activation>> {
     match activation_type {
         0 => Some(None),
         1 => Some(Some(Activation::Relu)),
+        2 => Some(Some(Activation::ReluN1To1)),
         3 => Some(Some(Activation::Relu6)),
         _ => None,
     }

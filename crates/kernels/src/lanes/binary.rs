@@ -1,9 +1,9 @@
-//! Functions of two activations, value by value, with broadcasting; and the sum of gradients.
+//! Functions of two operands, value by value, with broadcasting; and the sum of gradients.
 
 use rayon::prelude::*;
 
 use super::activation::ELEMENTS_PER_TASK;
-use super::{Activation, Lanes, blocks, parallel::grain};
+use super::{Activation, LANES, Lanes, blocks, parallel::grain, valid_lanes};
 use crate::cpu::{Isa, Simd, WithSimd};
 
 /// A function of two values.
@@ -11,10 +11,16 @@ use crate::cpu::{Isa, Simd, WithSimd};
 pub enum BinaryFunction {
     /// `a + b`.
     Add,
+    /// `a - b`.
+    Subtract,
     /// `a · b`.
     Multiply,
+    /// `a / b`. Where the gradient of the quotient is 0, so are those of `a` and `b`, whatever they are.
+    Divide,
     /// The larger of `a` and `b`; NaN if either is. Its gradient goes to `a` where `a ≥ b`, else to `b`.
     Maximum,
+    /// The smaller of `a` and `b`; NaN if either is. Its gradient goes to `a` where `a ≤ b`, else to `b`.
+    Minimum,
 }
 
 /// One of the two operands.
@@ -30,15 +36,17 @@ impl BinaryFunction {
     /// Whether the gradient of `operand` is computed from the values of `a` and of `b`.
     pub fn gradient_reads(self, operand: Operand) -> [bool; 2] {
         match (self, operand) {
-            (BinaryFunction::Add, _) => [false, false],
-            (BinaryFunction::Multiply, Operand::A) => [false, true],
+            (BinaryFunction::Add | BinaryFunction::Subtract, _) => [false, false],
+            (BinaryFunction::Multiply | BinaryFunction::Divide, Operand::A) => [false, true],
             (BinaryFunction::Multiply, Operand::B) => [true, false],
-            (BinaryFunction::Maximum, _) => [true, true],
+            (BinaryFunction::Divide, Operand::B) | (BinaryFunction::Maximum | BinaryFunction::Minimum, _) => {
+                [true, true]
+            }
         }
     }
 }
 
-/// A function of two activations of given shapes.
+/// A function of two operands of given shapes: activations, or an activation and values that serve all images.
 ///
 /// Shapes are `[C, H, W]`, of vectors `[features, 1, 1]`. Where one operand has size 1 along an axis, its values
 /// serve all coordinates of the other's.
@@ -46,6 +54,7 @@ impl BinaryFunction {
 pub struct Binary {
     function: BinaryFunction,
     isa: Isa,
+    batch: usize,
     shape: [usize; 3],
     lengths: [usize; 3],
     axes: Axes,
@@ -73,11 +82,49 @@ impl Binary {
     ///
     /// Panics if a size is 0, or if sizes differ and neither is 1.
     pub fn new(function: BinaryFunction, batch: usize, a: [usize; 3], b: [usize; 3], isa: Isa) -> Self {
+        Self::plan(function, batch, [a, b], [true; 2], isa)
+    }
+
+    /// As [`Binary::new`], but `constant` is an operand `[C][H][W]` that serves all images, each of its values in all
+    /// lanes.
+    ///
+    /// # Panics
+    ///
+    /// As [`Binary::new`].
+    pub fn with_constant(
+        function: BinaryFunction,
+        batch: usize,
+        a: [usize; 3],
+        b: [usize; 3],
+        constant: Operand,
+        isa: Isa,
+    ) -> Self {
+        let of_images = match constant {
+            Operand::A => [false, true],
+            Operand::B => [true, false],
+        };
+        Self::plan(function, batch, [a, b], of_images, isa)
+    }
+
+    /// An operand that is not `of_images` has the same values for every block of images.
+    fn plan(
+        function: BinaryFunction,
+        batch: usize,
+        [a, b]: [[usize; 3]; 2],
+        of_images: [bool; 2],
+        isa: Isa,
+    ) -> Self {
         let fits = |(&a, &b): (&usize, &usize)| a > 0 && b > 0 && (a == b || a == 1 || b == 1);
         assert!(a.iter().zip(&b).all(fits), "shapes {a:?} and {b:?} cannot be broadcast to one");
         let shape = [0, 1, 2].map(|axis| a[axis].max(b[axis]));
-        let lengths = [shape, a, b].map(|shape| blocks(batch) * shape.iter().product::<usize>());
-        Self { function, isa, shape, lengths, axes: merged_axes(blocks(batch), shape, [a, b]) }
+        let axes = [0, 1, 2, 3].map(|axis: usize| match axis.checked_sub(1) {
+            None => (blocks(batch), [true, of_images[0], of_images[1]]),
+            Some(axis) => (shape[axis], [true, a[axis] == shape[axis], b[axis] == shape[axis]]),
+        });
+        let blocks = |of_images: bool| if of_images { blocks(batch) } else { 1 };
+        let lengths = [(true, shape), (of_images[0], a), (of_images[1], b)]
+            .map(|(of_images, shape)| blocks(of_images) * shape.iter().product::<usize>());
+        Self { function, isa, batch, shape, lengths, axes: merged(axes) }
     }
 
     /// `[C, H, W]` of the output.
@@ -96,6 +143,21 @@ impl Binary {
         tasks.for_each(|(task, y)| {
             self.isa.dispatch(Forward { plan: self, activation, a, b, first: task * ELEMENTS_PER_TASK, y });
         });
+        if self.function == BinaryFunction::Divide {
+            self.clear_padding(y);
+        }
+    }
+
+    /// Zeroes the lanes past the last image. What is divided there may be 0 by 0, and gradients of weights behind rely on
+    /// numbers whose product with 0 is 0.
+    fn clear_padding(&self, y: &mut [Lanes]) {
+        let Some(last) = blocks(self.batch).checked_sub(1) else { return };
+        let valid = valid_lanes(self.batch, last);
+        if valid < LANES {
+            let block = self.shape.iter().product::<usize>();
+            let padding = y[last * block..].iter_mut().map(|y| &mut y.0[valid..]);
+            padding.for_each(|lanes| lanes.fill(0.0));
+        }
     }
 
     /// Overwrites `gradient` with that of `operand`, given that of the output (before its activation): summed over
@@ -136,22 +198,14 @@ pub fn accumulate(isa: Isa, from: &[Lanes], to: &mut [Lanes]) {
     tasks.for_each(|(to, from)| isa.dispatch(Accumulate { from, to }));
 }
 
-/// The axes of the output with neighbours merged that are broadcast alike, so that runs along the last are long;
-/// units fill up in front.
-fn merged_axes(blocks: usize, shape: [usize; 3], operands: [[usize; 3]; 2]) -> Axes {
+/// The axes of the output, each a size and whether the output and both operands have it, with neighbours merged that are
+/// broadcast alike, so that runs along the last are long; units fill up in front.
+fn merged(sizes: [(usize, [bool; 3]); 4]) -> Axes {
     let mut axes = [Axis::UNIT; 4];
     let mut outermost = axes.len();
     let mut strides = [1; 3];
     let mut before = None;
-    for axis in (0..axes.len()).rev() {
-        // The blocks of images stand before the channels and are never broadcast.
-        let (size, has) = match axis.checked_sub(1) {
-            None => (blocks, [true; 3]),
-            Some(axis) => {
-                let [a, b] = operands.map(|operand| operand[axis] == shape[axis]);
-                (shape[axis], [true, a, b])
-            }
-        };
+    for (size, has) in sizes.into_iter().rev() {
         if size == 1 {
             continue;
         }
@@ -252,15 +306,30 @@ impl WithSimd for Forward<'_> {
                 #[inline(always)]
                 |a, b| simd.add(a, b),
             ),
+            BinaryFunction::Subtract => self.compute(
+                simd,
+                #[inline(always)]
+                |a, b| simd.sub(a, b),
+            ),
             BinaryFunction::Multiply => self.compute(
                 simd,
                 #[inline(always)]
                 |a, b| simd.mul(a, b),
             ),
+            BinaryFunction::Divide => self.compute(
+                simd,
+                #[inline(always)]
+                |a, b| simd.div(a, b),
+            ),
             BinaryFunction::Maximum => self.compute(
                 simd,
                 #[inline(always)]
                 |a, b| simd.select_eq(a, a, simd.max(a, b), a),
+            ),
+            BinaryFunction::Minimum => self.compute(
+                simd,
+                #[inline(always)]
+                |a, b| simd.select_eq(a, a, simd.min(a, b), a),
             ),
         }
     }
@@ -309,10 +378,15 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match (self.plan.function, self.operand) {
-            (BinaryFunction::Add, _) => self.compute(
+            (BinaryFunction::Add, _) | (BinaryFunction::Subtract, Operand::A) => self.compute(
                 simd,
                 #[inline(always)]
                 |dy, _, _| dy,
+            ),
+            (BinaryFunction::Subtract, Operand::B) => self.compute(
+                simd,
+                #[inline(always)]
+                |dy, _, _| simd.sub(simd.zero(), dy),
             ),
             (BinaryFunction::Multiply, Operand::A) => self.compute(
                 simd,
@@ -324,6 +398,19 @@ impl WithSimd for Backward<'_> {
                 #[inline(always)]
                 |dy, a, _| simd.mul(dy, a),
             ),
+            (BinaryFunction::Divide, Operand::A) => self.compute(
+                simd,
+                #[inline(always)]
+                |dy, _, b| simd.select_eq(dy, simd.zero(), dy, simd.div(dy, b)),
+            ),
+            (BinaryFunction::Divide, Operand::B) => self.compute(
+                simd,
+                #[inline(always)]
+                |dy, a, b| {
+                    let slope = simd.div(simd.sub(simd.zero(), simd.div(a, b)), b);
+                    simd.select_eq(dy, simd.zero(), dy, simd.mul(dy, slope))
+                },
+            ),
             (BinaryFunction::Maximum, Operand::A) => self.compute(
                 simd,
                 #[inline(always)]
@@ -333,6 +420,16 @@ impl WithSimd for Backward<'_> {
                 simd,
                 #[inline(always)]
                 |dy, a, b| simd.select_gt(b, a, dy, simd.zero()),
+            ),
+            (BinaryFunction::Minimum, Operand::A) => self.compute(
+                simd,
+                #[inline(always)]
+                |dy, a, b| simd.select_gt(a, b, simd.zero(), dy),
+            ),
+            (BinaryFunction::Minimum, Operand::B) => self.compute(
+                simd,
+                #[inline(always)]
+                |dy, a, b| simd.select_gt(a, b, dy, simd.zero()),
             ),
         }
     }

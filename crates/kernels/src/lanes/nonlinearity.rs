@@ -21,6 +21,17 @@ pub enum Nonlinearity {
     Tanh,
     /// `x · min(6, max(0, x + 3)) / 6` (Howard et al., 2019); the gradient is 0 at -3 and 1 at 3.
     HardSwish,
+    /// `min(6, max(0, x + 3)) / 6` (Howard et al., 2019); the gradient is 0 at -3 and at 3.
+    HardSigmoid,
+    /// `x` where `x > 0`, else `alpha · (exp(x) - 1)`; the gradient at 0 is `alpha`.
+    Elu {
+        /// The factor of values that are not positive.
+        alpha: f32,
+    },
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// `min(1, max(-1, x))`; the gradient is 0 at -1 and at 1.
+    ReluN1To1,
 }
 
 /// What the gradient of a nonlinearity is computed from.
@@ -36,10 +47,17 @@ impl Nonlinearity {
     /// Which activation [`Nonlinearity::backward`] reads.
     pub fn gradient_from(self) -> GradientFrom {
         match self {
-            Nonlinearity::LeakyRelu { slope } if slope >= 0.0 => GradientFrom::Output,
-            Nonlinearity::LeakyRelu { .. } => GradientFrom::Input,
-            Nonlinearity::Sigmoid | Nonlinearity::Tanh => GradientFrom::Output,
-            Nonlinearity::HardSwish => GradientFrom::Input,
+            Nonlinearity::LeakyRelu { slope: factor } | Nonlinearity::Elu { alpha: factor }
+                if factor >= 0.0 =>
+            {
+                GradientFrom::Output
+            }
+            Nonlinearity::LeakyRelu { .. } | Nonlinearity::Elu { .. } => GradientFrom::Input,
+            Nonlinearity::Sigmoid
+            | Nonlinearity::Tanh
+            | Nonlinearity::HardSigmoid
+            | Nonlinearity::ReluN1To1 => GradientFrom::Output,
+            Nonlinearity::HardSwish | Nonlinearity::Silu => GradientFrom::Input,
         }
     }
 
@@ -82,6 +100,16 @@ impl Nonlinearity {
                 let shifted = simd.max(simd.zero(), simd.add(x, simd.splat(3.0)));
                 simd.div(simd.mul(x, simd.min(simd.splat(6.0), shifted)), simd.splat(6.0))
             }
+            Nonlinearity::HardSigmoid => {
+                let shifted = simd.max(simd.zero(), simd.add(x, simd.splat(3.0)));
+                simd.div(simd.min(simd.splat(6.0), shifted), simd.splat(6.0))
+            }
+            Nonlinearity::Elu { alpha } => {
+                let below = simd.mul(simd.splat(alpha), exp_less_one(simd, x));
+                simd.select_gt(x, simd.zero(), x, below)
+            }
+            Nonlinearity::Silu => simd.mul(x, sigmoid(simd, x)),
+            Nonlinearity::ReluN1To1 => simd.min(simd.splat(1.0), simd.max(simd.splat(-1.0), x)),
         }
     }
 
@@ -101,8 +129,37 @@ impl Nonlinearity {
                 let slope = simd.select_gt(high, kept, between, one);
                 simd.mul(dy, simd.select_gt(kept, low, slope, simd.zero()))
             }
+            Nonlinearity::HardSigmoid => inside(simd, kept, [0.0, 1.0], simd.mul(dy, simd.splat(1.0 / 6.0))),
+            Nonlinearity::Elu { alpha } => {
+                // The derivative below 0 is `alpha · exp(x)`: `alpha` more than the output, if that is kept.
+                let below = match self.gradient_from() {
+                    GradientFrom::Output => simd.add(kept, simd.splat(alpha)),
+                    GradientFrom::Input => simd.mul(simd.splat(alpha), exp(simd, kept)),
+                };
+                simd.mul(dy, simd.select_gt(kept, simd.zero(), one, below))
+            }
+            Nonlinearity::Silu => {
+                let share = sigmoid(simd, kept);
+                let rise = simd.mul_add(kept, simd.sub(one, share), one);
+                simd.mul(dy, simd.mul(share, rise))
+            }
+            Nonlinearity::ReluN1To1 => inside(simd, kept, [-1.0, 1.0], dy),
         }
     }
+}
+
+/// `gradient` where `y` lies between the limits, else 0.
+#[inline(always)]
+fn inside<S: Simd>(simd: S, y: S::Vector, limits: [f32; 2], gradient: S::Vector) -> S::Vector {
+    let [low, high] = limits.map(|limit| simd.splat(limit));
+    simd.select_gt(y, low, simd.select_gt(high, y, gradient, simd.zero()), simd.zero())
+}
+
+/// `exp(x) - 1` for `x` that is not positive: `2 t / (1 - t)` with `t = tanh(x / 2)`, which does not cancel near 0.
+#[inline(always)]
+fn exp_less_one<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let half = tanh(simd, simd.mul(simd.splat(0.5), x));
+    simd.div(simd.add(half, half), simd.sub(simd.splat(1.0), half))
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Functions of two activations, with sizes of 1 broadcast.
+//! Functions of two operands, with sizes of 1 broadcast.
 
 use super::Fused;
 
@@ -7,10 +7,16 @@ use super::Fused;
 pub enum Binary {
     /// `a + b`.
     Add,
+    /// `a − b`.
+    Subtract,
     /// `a · b`.
     Multiply,
+    /// `a / b`.
+    Divide,
     /// `max(a, b)`; a NaN on either side gives NaN.
     Maximum,
+    /// `min(a, b)`; a NaN on either side gives NaN.
+    Minimum,
 }
 
 impl Binary {
@@ -20,9 +26,18 @@ impl Binary {
     pub fn apply(self, a: f32, b: f32) -> f32 {
         match self {
             Self::Add => a + b,
+            Self::Subtract => a - b,
             Self::Multiply => a * b,
+            Self::Divide => a / b,
             Self::Maximum => {
                 if a > b || a.is_nan() {
+                    a
+                } else {
+                    b
+                }
+            }
+            Self::Minimum => {
+                if a < b || a.is_nan() {
                     a
                 } else {
                     b
@@ -32,7 +47,7 @@ impl Binary {
     }
 }
 
-/// A function of two activations, and the nonlinearity behind it.
+/// A function of two operands, and the nonlinearity behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elementwise {
     function: Binary,
@@ -76,12 +91,19 @@ impl Elementwise {
 
     /// Computes `y` from `a` and `b`.
     pub fn run(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
-        let fused = self.fused;
         match self.function {
-            Binary::Add => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Add.apply(a, b))),
-            Binary::Multiply => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Multiply.apply(a, b))),
-            Binary::Maximum => walk(&self.axes, a, b, y, &|a, b| fused.apply(Binary::Maximum.apply(a, b))),
+            Binary::Add => self.walk(a, b, y, |a, b| Binary::Add.apply(a, b)),
+            Binary::Subtract => self.walk(a, b, y, |a, b| Binary::Subtract.apply(a, b)),
+            Binary::Multiply => self.walk(a, b, y, |a, b| Binary::Multiply.apply(a, b)),
+            Binary::Divide => self.walk(a, b, y, |a, b| Binary::Divide.apply(a, b)),
+            Binary::Maximum => self.walk(a, b, y, |a, b| Binary::Maximum.apply(a, b)),
+            Binary::Minimum => self.walk(a, b, y, |a, b| Binary::Minimum.apply(a, b)),
         }
+    }
+
+    /// Keeps the choice of the function out of the loop.
+    fn walk(&self, a: &[f32], b: &[f32], y: &mut [f32], function: impl Fn(f32, f32) -> f32) {
+        walk(&self.axes, a, b, y, &|a, b| self.fused.apply(function(a, b)));
     }
 }
 

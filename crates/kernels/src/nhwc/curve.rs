@@ -1,6 +1,6 @@
-//! Nonlinearities that are more than a limit of the range: leaky, sigmoid, hyperbolic tangent, hard swish, learned slopes.
+//! Nonlinearities that no other kernel fuses.
 
-/// A nonlinearity that bends. NaN stays NaN.
+/// A nonlinearity of one value. NaN stays NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Curve {
     /// `x` where it is positive, `slope · x` elsewhere.
@@ -14,6 +14,17 @@ pub enum Curve {
     Tanh,
     /// `x · min(max(x + 3, 0), 6) / 6`.
     HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`.
+    HardSigmoid,
+    /// `x` where it is positive, `alpha · (exp(x) − 1)` elsewhere.
+    Elu {
+        /// Factor on negative values.
+        alpha: f32,
+    },
+    /// `x / (1 + exp(−x))`.
+    Silu,
+    /// `min(max(x, −1), 1)`.
+    ReluN1To1,
 }
 
 impl Curve {
@@ -32,6 +43,16 @@ impl Curve {
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Tanh => x.tanh(),
             Self::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::Elu { alpha } => {
+                if x > 0.0 {
+                    x
+                } else {
+                    alpha * x.exp_m1()
+                }
+            }
+            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::ReluN1To1 => x.clamp(-1.0, 1.0),
         }
     }
 
@@ -44,10 +65,13 @@ impl Curve {
     /// Replaces each element by its function.
     pub fn run_in_place(self, values: &mut [f32]) {
         match self {
-            Self::LeakyRelu { .. } => each(values, |x| self.apply(x)),
+            Self::LeakyRelu { .. } | Self::Elu { .. } => each(values, |x| self.apply(x)),
             Self::Sigmoid => each(values, |x| Self::Sigmoid.apply(x)),
             Self::Tanh => each(values, |x| Self::Tanh.apply(x)),
             Self::HardSwish => each(values, |x| Self::HardSwish.apply(x)),
+            Self::HardSigmoid => each(values, |x| Self::HardSigmoid.apply(x)),
+            Self::Silu => each(values, |x| Self::Silu.apply(x)),
+            Self::ReluN1To1 => each(values, |x| Self::ReluN1To1.apply(x)),
         }
     }
 }

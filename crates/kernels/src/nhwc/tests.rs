@@ -135,13 +135,16 @@ proptest! {
     }
 
     #[test]
-    fn functions_of_two_activations_equal_the_reference(sizes in broadcasts(), seed in 0u64..1000) {
+    fn functions_of_two_operands_equal_the_reference(sizes in broadcasts(), seed in 0u64..1000) {
         let [a_sizes, b_sizes] = &sizes;
         let a = whole_numbers(a_sizes.iter().product(), seed);
-        let b = whole_numbers(b_sizes.iter().product(), seed ^ 1);
+        // No zeros, which cannot be divided by.
+        let b: Vec<f32> = whole_numbers(b_sizes.iter().product(), seed ^ 1).iter().map(|b| b + 0.5).collect();
         let len = a_sizes.iter().zip(b_sizes).map(|(a, b)| a.max(b)).product();
         let fused = [Fused::Identity, Fused::Relu, Fused::Relu6][(seed % 3) as usize];
-        for function in [Binary::Add, Binary::Multiply, Binary::Maximum] {
+        for function in [
+            Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Divide, Binary::Maximum, Binary::Minimum,
+        ] {
             let (mut expected, mut found) = (vec![f32::NAN; len], vec![f32::NAN; len]);
             reference::elementwise(function, fused, [a_sizes, b_sizes], &a, &b, &mut expected);
             Elementwise::new(function, fused, a_sizes, b_sizes).run(&a, &b, &mut found);
@@ -233,11 +236,15 @@ fn batch_norm_is_folded_into_a_factor_and_an_addend() {
 fn curves_are_those_of_their_formulas() {
     let x = [-4.0, -1.0, -0.0, 0.5, 2.0, 7.0, f32::NAN];
     type Formula = fn(f64) -> f64;
-    let cases: [(Curve, Formula); 4] = [
+    let cases: [(Curve, Formula); 8] = [
         (Curve::LeakyRelu { slope: 0.25 }, |x| if x > 0.0 { x } else { 0.25 * x }),
         (Curve::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
         (Curve::Tanh, f64::tanh),
         (Curve::HardSwish, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+        (Curve::HardSigmoid, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0),
+        (Curve::Elu { alpha: 0.5 }, |x| if x > 0.0 { x } else { 0.5 * x.exp_m1() }),
+        (Curve::Silu, |x| x / (1.0 + (-x).exp())),
+        (Curve::ReluN1To1, |x| x.clamp(-1.0, 1.0)),
     ];
     for (curve, formula) in cases {
         let mut y = [0.0; 7];

@@ -6,13 +6,18 @@ use proptest::prelude::*;
 use taper_kernels::cpu::{Isa, LANES};
 use taper_kernels::lanes::{GradientFrom, Lanes, Nonlinearity};
 
-const ALL: [Nonlinearity; 6] = [
+const ALL: [Nonlinearity; 11] = [
     Nonlinearity::LeakyRelu { slope: 0.1 },
     Nonlinearity::LeakyRelu { slope: 0.0 },
     Nonlinearity::LeakyRelu { slope: -0.5 },
     Nonlinearity::Sigmoid,
     Nonlinearity::Tanh,
     Nonlinearity::HardSwish,
+    Nonlinearity::HardSigmoid,
+    Nonlinearity::Elu { alpha: 1.5 },
+    Nonlinearity::Elu { alpha: -0.5 },
+    Nonlinearity::Silu,
+    Nonlinearity::ReluN1To1,
 ];
 
 fn definition(nonlinearity: Nonlinearity, x: f64) -> f64 {
@@ -21,6 +26,10 @@ fn definition(nonlinearity: Nonlinearity, x: f64) -> f64 {
         Nonlinearity::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Nonlinearity::Tanh => x.tanh(),
         Nonlinearity::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Nonlinearity::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Nonlinearity::Elu { alpha } => x.max(0.0) + f64::from(alpha) * x.min(0.0).exp_m1(),
+        Nonlinearity::Silu => x / (1.0 + (-x).exp()),
+        Nonlinearity::ReluN1To1 => x.clamp(-1.0, 1.0),
     }
 }
 
@@ -40,7 +49,7 @@ proptest! {
         let mut x: Vec<f32> = noise.reals(batch * values).iter().map(|x| x * 5.0).collect();
         // A difference across a kink is no gradient.
         for x in &mut x {
-            let kink = [-3.0, 0.0, 3.0].into_iter().find(|kink| (*x - kink).abs() < 0.01);
+            let kink = [-3.0, -1.0, 0.0, 1.0, 3.0].into_iter().find(|kink| (*x - kink).abs() < 0.01);
             *x += if kink.is_some() { 0.02 } else { 0.0 };
         }
         let dy = noise.reals(x.len());
@@ -65,8 +74,14 @@ proptest! {
 }
 
 #[test]
-fn sigmoid_and_tanh_are_right_to_a_few_units_in_the_last_place() {
-    for nonlinearity in [Nonlinearity::Sigmoid, Nonlinearity::Tanh] {
+fn curves_are_right_to_a_few_units_in_the_last_place() {
+    let all = [
+        (Nonlinearity::Sigmoid, 3.0),
+        (Nonlinearity::Tanh, 3.0),
+        (Nonlinearity::Silu, 4.0),
+        (Nonlinearity::Elu { alpha: 1.0 }, 5.0),
+    ];
+    for (nonlinearity, tolerance) in all {
         let x: Vec<Lanes> = (-9_000i32..9_000).map(|step| Lanes([step as f32 * 1.1e-3; LANES])).collect();
         let mut y = vec![GARBAGE; x.len()];
         nonlinearity.forward(Isa::best(), &x, &mut y);
@@ -74,7 +89,7 @@ fn sigmoid_and_tanh_are_right_to_a_few_units_in_the_last_place() {
             let (x, y) = (f64::from(x.0[5]), f64::from(y.0[5]));
             let expect = definition(nonlinearity, x);
             let units = (y - expect).abs() / (expect.abs() * f64::from(f32::EPSILON));
-            assert!(x == 0.0 || units <= 3.0, "{nonlinearity:?}({x}) = {y}: off by {units} units");
+            assert!(x == 0.0 || units <= tolerance, "{nonlinearity:?}({x}) = {y}: off by {units} units");
         }
     }
 }
@@ -125,5 +140,36 @@ fn nonlinearities_have_their_limits_and_slopes_at_kinks() {
         Nonlinearity::HardSwish,
         [0.0, 0.0, 0.0, 0.0, 3.0, 100.0, infinite],
         [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0],
+    );
+    // At infinity, the gradient of silu is the product of an infinity and 0.
+    x[6] = 1e30;
+    let [near, slope] = [0.142_277_62, -0.088_104_1];
+    check(
+        x,
+        Nonlinearity::Silu,
+        [0.0, 0.0, -near, 0.0, 3.0 - near, 100.0, 1e30],
+        [0.0, 0.0, slope, 0.5, 1.0 - slope, 1.0, 1.0],
+    );
+    [x[0], x[6]] = [-infinite, infinite];
+    let sixth = 1.0 / 6.0;
+    check(
+        x,
+        Nonlinearity::HardSigmoid,
+        [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, sixth, 0.0, 0.0, 0.0],
+    );
+    let near = 0.049_787_07;
+    check(
+        x,
+        Nonlinearity::Elu { alpha: 2.0 },
+        [-2.0, -2.0, 2.0 * near - 2.0, 0.0, 3.0, 100.0, infinite],
+        [0.0, 0.0, 2.0 * near, 2.0, 1.0, 1.0, 1.0],
+    );
+    x[2..5].copy_from_slice(&[-1.0, 0.5, 1.0]);
+    check(
+        x,
+        Nonlinearity::ReluN1To1,
+        [-1.0, -1.0, -1.0, 0.5, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0],
     );
 }

@@ -3,7 +3,7 @@
 use super::{Context, nonlinearity};
 use crate::error::Result;
 use crate::kernel::{F32Kernel, Kernel};
-use taper_graph::{Binary, Concat, Elementwise, Pad, Resize2d, ResizeCoordinates, ResizeMethod};
+use taper_graph::{Binary, Concat, Elementwise, Pad, Resize2d, ResizeCoordinates, ResizeMethod, TensorId};
 use taper_kernels::nhwc::{self, ConcatPart, Coordinates};
 
 impl Context<'_> {
@@ -11,15 +11,28 @@ impl Context<'_> {
         self.float_only(|| {
             let function = match elementwise.function {
                 Binary::Add => nhwc::Binary::Add,
+                Binary::Subtract => nhwc::Binary::Subtract,
                 Binary::Multiply => nhwc::Binary::Multiply,
+                Binary::Divide => nhwc::Binary::Divide,
                 Binary::Maximum => nhwc::Binary::Maximum,
+                Binary::Minimum => nhwc::Binary::Minimum,
             };
-            let [a, b] =
-                [0, 1].map(|input| self.tensor(self.node.inputs[input]).shape.with_batch(self.batch));
+            let [a, b] = [0, 1].map(|input| self.aligned_sizes(self.node.inputs[input]));
             let (fused, curve) = nonlinearity(elementwise.activation);
-            let kernel = F32Kernel::Elementwise(nhwc::Elementwise::new(function, fused, &a, &b));
-            Ok(kernel.then(curve))
+            let kernel = nhwc::Elementwise::new(function, fused, &a, &b);
+            let constant = |position: usize| {
+                let is_constant = self.tensor(self.node.inputs[position]).data.is_some();
+                is_constant.then(|| self.floats(position).map(<[f32]>::to_vec)).transpose()
+            };
+            Ok(F32Kernel::Elementwise(kernel, [constant(0)?, constant(1)?]).then(curve))
         })
+    }
+
+    /// The sizes of an operand, with the ones in front that a constant may lack.
+    fn aligned_sizes(&self, operand: TensorId) -> Vec<usize> {
+        let sizes = self.tensor(operand).shape.with_batch(self.batch);
+        let lacking = self.tensor(self.y()).shape.rank().saturating_sub(sizes.len());
+        std::iter::repeat_n(1, lacking).chain(sizes).collect()
     }
 
     pub(super) fn concat(&self, concat: &Concat) -> Result<Kernel> {

@@ -8,6 +8,11 @@ use taper_kernels::nhwc::{Binary, ConvShape, Coordinates, Curve, FakeQuantize, F
 pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<TensorId, Vec<f32>> {
     let mut values = BTreeMap::from([(graph.inputs[0], input.to_vec())]);
     for node in &graph.nodes {
+        for id in &node.inputs {
+            if let Some(data) = graph.tensor(*id).f32_data() {
+                values.entry(*id).or_insert_with(|| data.to_vec());
+            }
+        }
         let x = &values[&node.inputs[0]];
         let constant =
             |position: usize| node.inputs.get(position).and_then(|id| graph.tensor(*id).f32_data());
@@ -75,10 +80,16 @@ pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<Tens
             Op::Elementwise(elementwise) => {
                 let function = match elementwise.function {
                     taper_graph::Binary::Add => Binary::Add,
+                    taper_graph::Binary::Subtract => Binary::Subtract,
                     taper_graph::Binary::Multiply => Binary::Multiply,
+                    taper_graph::Binary::Divide => Binary::Divide,
                     taper_graph::Binary::Maximum => Binary::Maximum,
+                    taper_graph::Binary::Minimum => Binary::Minimum,
                 };
-                let sizes = |side: usize| graph.tensor(node.inputs[side]).shape.with_batch(batch);
+                let sizes = |side: usize| {
+                    let sizes = graph.tensor(node.inputs[side]).shape.with_batch(batch);
+                    [vec![1; output.shape.rank() - sizes.len()], sizes].concat()
+                };
                 let (a, b, other) = (sizes(0), sizes(1), &values[&node.inputs[1]]);
                 reference::elementwise(function, Fused::Identity, [&a, &b], x, other, &mut y);
                 activate(elementwise.activation, &mut y);
@@ -146,6 +157,7 @@ pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<Tens
         }
         values.insert(node.outputs[0], y);
     }
+    values.retain(|id, _| graph.tensor(*id).data.is_none());
     values
 }
 
@@ -158,6 +170,10 @@ fn activate(activation: Option<Activation>, values: &mut [f32]) {
         Some(Activation::Sigmoid) => &|x| Curve::Sigmoid.apply(x),
         Some(Activation::Tanh) => &|x| Curve::Tanh.apply(x),
         Some(Activation::HardSwish) => &|x| Curve::HardSwish.apply(x),
+        Some(Activation::HardSigmoid) => &|x| Curve::HardSigmoid.apply(x),
+        Some(Activation::Elu { alpha }) => &move |x| Curve::Elu { alpha }.apply(x),
+        Some(Activation::Silu) => &|x| Curve::Silu.apply(x),
+        Some(Activation::ReluN1To1) => &|x| Curve::ReluN1To1.apply(x),
     };
     values.iter_mut().for_each(|value| *value = function(*value));
 }

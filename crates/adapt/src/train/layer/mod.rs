@@ -239,7 +239,14 @@ pub(super) fn rectifier(activation: Activation) -> Option<lanes::Activation> {
     match activation {
         Activation::Relu => Some(lanes::Activation::Relu),
         Activation::Relu6 => Some(lanes::Activation::Relu6),
-        Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish => None,
+        Activation::LeakyRelu { .. }
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::HardSwish
+        | Activation::HardSigmoid
+        | Activation::Elu { .. }
+        | Activation::Silu
+        | Activation::ReluN1To1 => None,
     }
 }
 

@@ -44,6 +44,10 @@ pub(super) fn activation(site: &Site<'_>, function: Activation) -> Box<dyn Layer
         Activation::Sigmoid => smooth(Nonlinearity::Sigmoid),
         Activation::Tanh => smooth(Nonlinearity::Tanh),
         Activation::HardSwish => smooth(Nonlinearity::HardSwish),
+        Activation::HardSigmoid => smooth(Nonlinearity::HardSigmoid),
+        Activation::Elu { alpha } => smooth(Nonlinearity::Elu { alpha }),
+        Activation::Silu => smooth(Nonlinearity::Silu),
+        Activation::ReluN1To1 => smooth(Nonlinearity::ReluN1To1),
     }
 }
 

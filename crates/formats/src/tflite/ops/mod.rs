@@ -234,7 +234,10 @@ impl<'g> Emitter<'g> {
     fn fused(&self, node: &Node, activation: Option<Activation>) -> Result<i8> {
         schema::activation_type(activation).ok_or_else(|| {
             let found = activation.map_or("none", Activation::name);
-            unwritable(node, &format!("expected relu, relu6 or nothing fused behind it, found {found}"))
+            unwritable(
+                node,
+                &format!("expected relu, relu6, relu n1 to 1 or nothing fused behind it, found {found}"),
+            )
         })
     }
 
@@ -354,13 +357,20 @@ impl<'a> Source<'a> {
             builtin::RESHAPE => reshape::read(self),
             builtin::SOFTMAX => softmax::read(self),
             builtin::RELU
+            | builtin::RELU_N1_TO_1
             | builtin::RELU6
+            | builtin::ELU
             | builtin::LEAKY_RELU
             | builtin::LOGISTIC
             | builtin::TANH
             | builtin::HARD_SWISH => activation::read(self),
             builtin::PRELU => activation::read_prelu(self),
-            builtin::ADD | builtin::MUL | builtin::MAXIMUM => binary::read(self),
+            builtin::ADD
+            | builtin::SUB
+            | builtin::MUL
+            | builtin::DIV
+            | builtin::MAXIMUM
+            | builtin::MINIMUM => binary::read(self),
             builtin::CONCATENATION => concatenation::read(self),
             builtin::PAD | builtin::PADV2 => padding::read_pad(self),
             builtin::RESIZE_NEAREST_NEIGHBOR | builtin::RESIZE_BILINEAR => resize::read(self),
@@ -397,12 +407,16 @@ impl<'a> Source<'a> {
 
     /// Whether all inputs are there, none is constant, and they are of the output's type, one that operators compute in.
     fn are_activations(&self) -> bool {
+        let constant = |id: TensorId| self.tensors[id.0].data.is_some();
+        self.are_operands() && !self.inputs.iter().copied().flatten().any(constant)
+    }
+
+    /// Whether all inputs are there, and they are of the output's type, one that operators compute in.
+    fn are_operands(&self) -> bool {
         let Some(y) = self.output() else { return false };
-        self.inputs.iter().all(|input| {
-            input.map(|id| &self.tensors[id.0]).is_some_and(|tensor| {
-                tensor.data.is_none() && Arithmetic::of_activations(tensor, y).is_some()
-            })
-        })
+        self.inputs
+            .iter()
+            .all(|input| input.is_some_and(|id| Arithmetic::of_activations(&self.tensors[id.0], y).is_some()))
     }
 
     /// Input, weights and optional bias of a layer with constant parameters and nothing else.

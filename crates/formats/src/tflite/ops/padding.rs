@@ -274,8 +274,16 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
 /// Whether a nonlinearity gives no value below zero.
 fn hides_negatives(activation: Option<Activation>) -> bool {
     match activation {
-        Some(Activation::Relu | Activation::Relu6 | Activation::Sigmoid) => true,
-        Some(Activation::LeakyRelu { .. } | Activation::Tanh | Activation::HardSwish) | None => false,
+        Some(Activation::Relu | Activation::Relu6 | Activation::Sigmoid | Activation::HardSigmoid) => true,
+        Some(
+            Activation::LeakyRelu { .. }
+            | Activation::Tanh
+            | Activation::HardSwish
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::ReluN1To1,
+        )
+        | None => false,
     }
 }
 
