@@ -13,7 +13,7 @@ const BATCH: usize = 3;
 const TOLERANCE: f32 = 1e-5;
 
 /// Blocks that ONNX has.
-const BLOCKS: [Block; 19] = [
+const BLOCKS: [Block; 25] = [
     Block::Residual,
     Block::Excitation,
     Block::Mask,
@@ -33,6 +33,12 @@ const BLOCKS: [Block; 19] = [
     Block::Pad(0.5),
     Block::Resize,
     Block::Dropout,
+    Block::Constant,
+    Block::Activation(Activation::HardSigmoid),
+    Block::Activation(Activation::Elu { alpha: 0.5 }),
+    Block::Activation(Activation::Silu),
+    Block::Activation(Activation::ReluN1To1),
+    Block::Fused(Activation::Silu),
 ];
 
 /// Taper's output.

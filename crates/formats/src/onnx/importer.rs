@@ -7,7 +7,7 @@ use super::view::{CHANNELS_LAST, View};
 use super::wire::Budget;
 use crate::error::Result;
 use std::collections::HashMap;
-use taper_graph::{Dim, Graph, Node, Op, Shape, TensorId};
+use taper_graph::{Binary, DType, Dim, Elementwise, Graph, Node, Op, Shape, TensorId};
 
 /// What a name of the model stands for.
 #[derive(Debug, Clone)]
@@ -215,6 +215,25 @@ impl<'m> Importer<'m> {
     ) -> Result<TensorId> {
         let name = format!("{}/{role}", operation.name());
         self.push(&name, &name, op, inputs)
+    }
+
+    /// Adds a function of `x` and a number: as the node that stands for the operation, or as a helper of this role.
+    pub(super) fn with_scalar(
+        &mut self,
+        operation: Operation<'m>,
+        role: Option<&str>,
+        function: Binary,
+        x: TensorId,
+        number: f32,
+    ) -> Result<TensorId> {
+        let name = format!("scalar/{number}");
+        let scalar = Constant::new(&name, DType::F32, number.to_le_bytes().to_vec(), vec![1]);
+        let inputs = [x, self.parameter(&scalar)?];
+        let op = Op::Elementwise(Elementwise { function, activation: None });
+        match role {
+            Some(role) => self.add_helper(operation, role, op, &inputs),
+            None => self.add(operation, op, &inputs),
+        }
     }
 
     fn push(&mut self, name: &str, output: &str, op: Op, inputs: &[TensorId]) -> Result<TensorId> {

@@ -12,6 +12,8 @@ mod operation;
 mod ops;
 mod reader;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wire;
 mod writer;

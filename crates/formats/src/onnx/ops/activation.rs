@@ -4,7 +4,11 @@ use crate::error::Result;
 use crate::onnx::emitter::{Emitter, Field};
 use crate::onnx::importer::{Importer, Value};
 use crate::onnx::operation::Operation;
-use taper_graph::{Activation, Node, Op};
+use taper_graph::{Activation, Binary, Node, Op, TensorId};
+
+/// ONNX's attributes of `min(max(x + 3, 0), 6) / 6`.
+const HARD_SIGMOID_ALPHA: f32 = 1.0 / 6.0;
+const HARD_SIGMOID_BETA: f32 = 0.5;
 
 /// A nonlinearity without attributes.
 pub(super) fn read<'m>(
@@ -38,8 +42,44 @@ pub(super) fn read_clip<'m>(importer: &mut Importer<'m>, operation: Operation<'m
     match (least, greatest) {
         (0.0, 6.0) => apply(importer, operation, Activation::Relu6),
         (0.0, f32::MAX..) => apply(importer, operation, Activation::Relu),
-        _ => Err(operation.unsupported(format!("expected bounds of 0 and 6, found {least} and {greatest}"))),
+        (-1.0, 1.0) => apply(importer, operation, Activation::ReluN1To1),
+        _ => {
+            let x = importer.activation(operation, 0)?;
+            let y = bound_below_and_above(importer, operation, x.tensor, [least, greatest])?;
+            Ok(super::viewed(y, &x))
+        }
     }
+}
+
+/// `min(max(x, least), greatest)`.
+fn bound_below_and_above<'m>(
+    importer: &mut Importer<'m>,
+    operation: Operation<'m>,
+    x: TensorId,
+    [least, greatest]: [f32; 2],
+) -> Result<TensorId> {
+    let above = importer.with_scalar(operation, Some("least"), Binary::Maximum, x, least)?;
+    importer.with_scalar(operation, None, Binary::Minimum, above, greatest)
+}
+
+pub(super) fn read_elu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
+    operation.expect(1..=1, &["alpha"])?;
+    let alpha = operation.float("alpha", 1.0)?;
+    apply(importer, operation, Activation::Elu { alpha })
+}
+
+/// `min(max(alpha · x + beta, 0), 1)`.
+pub(super) fn read_hard_sigmoid<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
+    operation.expect(1..=1, &["alpha", "beta"])?;
+    let (alpha, beta) = (operation.float("alpha", 0.2)?, operation.float("beta", 0.5)?);
+    if (alpha - HARD_SIGMOID_ALPHA).abs() < 1e-6 && beta == HARD_SIGMOID_BETA {
+        return apply(importer, operation, Activation::HardSigmoid);
+    }
+    let x = importer.activation(operation, 0)?;
+    let scaled = importer.with_scalar(operation, Some("scaled"), Binary::Multiply, x.tensor, alpha)?;
+    let shifted = importer.with_scalar(operation, Some("shifted"), Binary::Add, scaled, beta)?;
+    let y = bound_below_and_above(importer, operation, shifted, [0.0, 1.0])?;
+    Ok(super::viewed(y, &x))
 }
 
 pub(super) fn read_prelu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
@@ -70,6 +110,20 @@ pub(in crate::onnx) fn write(
         Activation::HardSwish => {
             emitter.demand(14);
             ("HardSwish", vec![x], Vec::new())
+        }
+        Activation::HardSigmoid => {
+            let alpha = ("alpha", Field::Float(HARD_SIGMOID_ALPHA));
+            ("HardSigmoid", vec![x], vec![alpha, ("beta", Field::Float(HARD_SIGMOID_BETA))])
+        }
+        Activation::Elu { alpha } => ("Elu", vec![x], vec![("alpha", Field::Float(alpha))]),
+        Activation::Silu => {
+            let gate = emitter.value_name(&format!("{name}/sigmoid"));
+            let sigmoid = emitter.node_name(&gate);
+            emitter.push(sigmoid, "Sigmoid", vec![x.clone()], gate.clone(), Vec::new());
+            ("Mul", vec![x, gate], Vec::new())
+        }
+        Activation::ReluN1To1 => {
+            ("Clip", vec![x, emitter.scalar(-1.0)?, emitter.scalar(1.0)?], Vec::new())
         }
     };
     emitter.push(name.to_owned(), kind, inputs, y, fields);

@@ -18,12 +18,55 @@ pub(super) fn read<'m>(
     {
         return Ok(value);
     }
+    let op = Op::Elementwise(Elementwise { function, activation: None });
+    if let Some((x, constant)) = with_constant(importer, operation)? {
+        return read_with_constant(importer, operation, op, x, constant);
+    }
     let a = importer.activation(operation, 0)?;
     let b = importer.activation(operation, 1)?;
     let rank = a.view.rank().max(b.view.rank());
     let (tensors, order) = meet(importer, operation, [widened(a, rank), widened(b, rank)].to_vec())?;
-    let op = Op::Elementwise(Elementwise { function, activation: None });
     let y = importer.add(operation, op, &tensors)?;
+    Ok(importer.ordered(y, &order))
+}
+
+/// The positions of the operands, if the first is an activation and the other a constant, or the other way round.
+fn with_constant<'m>(importer: &Importer<'m>, operation: Operation<'m>) -> Result<Option<(usize, usize)>> {
+    Ok(match (importer.value(operation, 0)?, importer.value(operation, 1)?) {
+        (Value::Activation(_), Value::Constant(_) | Value::Folded(_)) => Some((0, 1)),
+        (Value::Constant(_) | Value::Folded(_), Value::Activation(_)) => Some((1, 0)),
+        (Value::Activation(_), Value::Activation(_))
+        | (Value::Constant(_) | Value::Folded(_), Value::Constant(_) | Value::Folded(_)) => None,
+    })
+}
+
+/// A function of activation `x` and a constant, whose axes are brought into the order of the tensor's.
+fn read_with_constant<'m>(
+    importer: &mut Importer<'m>,
+    operation: Operation<'m>,
+    op: Op,
+    x: usize,
+    constant: usize,
+) -> Result<Value> {
+    let (at, constant) = (x, importer.required(operation, constant)?);
+    let x = importer.activation(operation, x)?;
+    let rank = x.view.rank().max(constant.dims.len());
+    let x = widened(x, rank);
+    let order = x.view.order(importer.shape(x.tensor)).unwrap_or_else(|| (0..rank).collect());
+    let tensor = importer.arranged(operation, &x, &order)?;
+    let ones = std::iter::repeat_n(1, rank - constant.dims.len());
+    let dims = ones.chain(constant.dims.iter().copied()).collect();
+    let aligned = constant.reshaped(dims).map(|constant| constant.transposed(&order));
+    let lean = aligned.and_then(|constant| {
+        let kept = constant.dims.iter().skip_while(|&&size| size == 1).copied().collect::<Vec<_>>();
+        constant.reshaped(if kept.is_empty() { vec![1] } else { kept })
+    });
+    let constant = lean.ok_or_else(|| {
+        operation.invalid(format!("expected a constant to broadcast, found {:?}", constant.dims))
+    })?;
+    let constant = importer.parameter(&constant)?;
+    let inputs = if at == 0 { [tensor, constant] } else { [constant, tensor] };
+    let y = importer.add(operation, op, &inputs)?;
     Ok(importer.ordered(y, &order))
 }
 
@@ -35,16 +78,14 @@ fn widened(x: Activation, rank: usize) -> Activation {
 
 /// A bias that a layer has not got yet, added to what nothing else reads.
 fn fuse_bias<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Option<Value>> {
-    let (x, bias) = match (importer.value(operation, 0)?, importer.value(operation, 1)?) {
-        (Value::Activation(x), Value::Constant(_) | Value::Folded(_)) => (x.clone(), 1),
-        (Value::Constant(_) | Value::Folded(_), Value::Activation(x)) => (x.clone(), 0),
-        _ => return Ok(None),
+    let Some((x, bias)) = with_constant(importer, operation)? else {
+        return Ok(None);
     };
+    let (name, x) = (operation.input(x).unwrap_or_default(), importer.activation(operation, x)?);
     let constant = importer.required(operation, bias)?;
     let Some(constant) = importer.per_channel(&x, &constant) else {
         return Ok(None);
     };
-    let name = operation.input(1 - bias).unwrap_or_default();
     let is_layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::FullyConnected(_));
     match importer.only_read_here(name, x.tensor) {
         Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => {}
@@ -106,10 +147,29 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node, function: Binary) ->
     let kind = match function {
         Binary::Add => "Add",
         Binary::Multiply => "Mul",
+        Binary::Subtract => "Sub",
+        Binary::Divide => "Div",
         Binary::Maximum => "Max",
+        Binary::Minimum => "Min",
     };
-    let inputs = vec![emitter.input(node, 0)?, emitter.input(node, 1)?];
+    let inputs = vec![operand(emitter, node, 0)?, operand(emitter, node, 1)?];
     emitter.layer(node, kind, inputs, Vec::new())
+}
+
+/// An operand, which may be a constant with fewer axes than the activation beside it.
+fn operand(emitter: &mut Emitter<'_>, node: &Node, position: usize) -> Result<String> {
+    let tensor = emitter.tensor(node, position);
+    if tensor.data.is_none() {
+        return emitter.input(node, position);
+    }
+    let mut sizes = tensor.shape.sizes().unwrap_or_default();
+    let rank = emitter.tensor(node, 1 - position).shape.rank();
+    if rank == TO_FIRST.len() {
+        sizes.splice(0..0, std::iter::repeat_n(1, rank.saturating_sub(sizes.len())));
+        return emitter.constant_of(node.inputs[position], &sizes, &TO_FIRST);
+    }
+    let axes: Vec<usize> = (0..sizes.len()).collect();
+    emitter.constant_of(node.inputs[position], &sizes, &axes)
 }
 
 pub(super) fn write_concat(emitter: &mut Emitter<'_>, node: &Node, concat: &Concat) -> Result<()> {

@@ -49,7 +49,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
         }
     }
     let y = importer.add(operation, Op::Pad(Pad { padding, value }), &[x.tensor])?;
-    Ok(super::viewed(y, &x))
+    Ok(importer.ordered(y, &order))
 }
 
 pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node, pad: &Pad) -> Result<()> {

@@ -55,7 +55,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     let coordinates = coordinates(importer, operation, method, &axes)?;
     let size = [axes[0].output, axes[1].output];
     let y = importer.add(operation, Op::Resize2d(Resize2d { size, method, coordinates }), &[x.tensor])?;
-    Ok(super::viewed(y, &x))
+    Ok(importer.ordered(y, &order))
 }
 
 /// What the model says of an axis.
