@@ -2,9 +2,9 @@
 
 use crate::random::Random;
 use taper_graph::{
-    Activation, BatchNorm, Binary, Concat, Conv2d, DType, Dropout, Elementwise, FakeQuantize, FullyConnected,
-    Graph, Op, Pad, Padding, PoolKind, Resize2d, ResizeCoordinates, ResizeMethod, Shape, Softmax, TensorData,
-    TensorId,
+    Activation, BatchNorm, Binary, Concat, Conv2d, ConvTranspose2d, DType, Dropout, Elementwise,
+    FakeQuantize, FullyConnected, Graph, Op, Pad, Padding, PoolKind, Resize2d, ResizeCoordinates,
+    ResizeMethod, Shape, Softmax, TensorData, TensorId,
 };
 
 /// A part of a network that takes an image and gives one.
@@ -24,6 +24,12 @@ pub enum Block {
     Depthwise,
     /// A convolution in two groups.
     Grouped,
+    /// A transposed convolution, with or without SAME's padding, and perhaps a rectifier.
+    ConvTranspose,
+    /// Rows and columns in another arrangement, by way of another rank or not.
+    Reshape,
+    /// Channels become columns.
+    ChannelsToColumns,
     /// Batch normalisation.
     BatchNorm,
     /// A normalised convolution, its sum with the input or with another of them, and perhaps a rectifier.
@@ -46,13 +52,15 @@ pub enum Block {
 
 impl Block {
     /// Blocks in which a channel of zeros stays one, and no channel is kept.
-    pub const OF_FREE_CHANNELS: [Self; 14] = [
+    pub const OF_FREE_CHANNELS: [Self; 16] = [
         Self::Residual,
         Self::Residual,
         Self::Excitation,
         Self::Mask,
         Self::Concat,
         Self::Depthwise,
+        Self::ConvTranspose,
+        Self::Reshape,
         Self::BatchNorm,
         Self::Activation(Activation::Relu),
         Self::Activation(Activation::HardSwish),
@@ -64,7 +72,7 @@ impl Block {
     ];
 
     /// Blocks that a TFLite file holds as the graph does.
-    pub const OF_TFLITE: [Self; 17] = [
+    pub const OF_TFLITE: [Self; 19] = [
         Self::Residual,
         Self::Constant,
         Self::Excitation,
@@ -72,11 +80,13 @@ impl Block {
         Self::Concat,
         Self::Depthwise,
         Self::Grouped,
+        Self::ConvTranspose,
+        Self::Reshape,
+        Self::ChannelsToColumns,
         Self::Activation(Activation::Sigmoid),
         Self::Activation(Activation::Tanh),
         Self::Activation(Activation::HardSwish),
         Self::Activation(Activation::LeakyRelu { slope: 0.125 }),
-        Self::Activation(Activation::Elu { alpha: 1.0 }),
         Self::Activation(Activation::ReluN1To1),
         Self::Fused(Activation::Relu6),
         Self::Prelu,
@@ -84,12 +94,15 @@ impl Block {
         Self::Resize,
     ];
 
-    /// Blocks that a TFLite file holds as several operators.
-    pub const SPLIT_BY_TFLITE: [Self; 2] =
-        [Self::Activation(Activation::HardSigmoid), Self::Activation(Activation::Silu)];
+    /// Nonlinearities that a TFLite file holds as several operators, or that LiteRT's reference resolver does not have.
+    pub const BESIDE_TFLITE: [Self; 3] = [
+        Self::Activation(Activation::HardSigmoid),
+        Self::Activation(Activation::Silu),
+        Self::Activation(Activation::Elu { alpha: 1.0 }),
+    ];
 
     /// All kinds of blocks.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Residual,
         Self::Constant,
         Self::Excitation,
@@ -97,6 +110,9 @@ impl Block {
         Self::Concat,
         Self::Depthwise,
         Self::Grouped,
+        Self::ConvTranspose,
+        Self::Reshape,
+        Self::ChannelsToColumns,
         Self::BatchNorm,
         Self::NormalisedSum,
         Self::Activation(Activation::Relu),
@@ -221,6 +237,20 @@ impl Network {
                 let y = self.conv(&format!("{name}_conv"), x, 4, 1, None);
                 self.conv(name, y, 6, 2, None)
             }
+            Block::ConvTranspose => self.conv_transpose(name, x),
+            Block::Reshape => {
+                let shape = self.random.pick(&[[width, height], [1, height * width]]);
+                let shape = vec![shape[0], shape[1], channels];
+                let mut x = x;
+                if self.random.one_in(2) {
+                    let rows = vec![height * width, channels];
+                    x = self.add(&format!("{name}_rows"), Op::Reshape { shape: rows }, &[x]);
+                }
+                self.add(name, Op::Reshape { shape }, &[x])
+            }
+            Block::ChannelsToColumns => {
+                self.add(name, Op::Reshape { shape: vec![height, width * channels, 1] }, &[x])
+            }
             Block::BatchNorm => self.batch_norm(name, x),
             Block::NormalisedSum => {
                 let conv = self.conv(&format!("{name}_conv"), x, channels, 1, None);
@@ -294,6 +324,36 @@ impl Network {
         let padding = Padding { top: side, bottom: side, left: side, right: side };
         let conv = Conv2d { stride: [1, 1], dilation: [1, 1], padding, groups, activation };
         self.add(name, Op::Conv2d(conv), &[x, weights, bias])
+    }
+
+    fn conv_transpose(&mut self, name: &str, x: TensorId) -> TensorId {
+        let [height, width, inputs] = self.graph.tensor(x).shape.image().expect("still an image");
+        let random = &mut self.random;
+        let outputs = random.between(1, 4);
+        let kernel = [random.between(1, 4), random.between(1, 3)];
+        // Images must not grow without end.
+        let stride = if height * width > 60 { [1, 1] } else { [random.between(1, 3), random.between(1, 2)] };
+        let (mut padding, mut output_padding) = (Padding::default(), [0, 0]);
+        if random.one_in(2) {
+            let size = [height * stride[0], width * stride[1]];
+            let same = Padding::same(size, kernel, stride, [1, 1]);
+            let covered = [
+                (height - 1) * stride[0] + kernel[0] - same.top,
+                (width - 1) * stride[1] + kernel[1] - same.left,
+            ];
+            output_padding = [0, 1].map(|axis| size[axis].saturating_sub(covered[axis]));
+            let after = [0, 1].map(|axis| covered[axis].saturating_sub(size[axis]));
+            padding = Padding { bottom: after[0], right: after[1], ..same };
+        }
+        let activation = random.one_in(2).then_some(Activation::Relu);
+        let sizes = [outputs, kernel[0], kernel[1], inputs];
+        let deviation = (2.0 / sizes[1..].iter().product::<usize>() as f32).sqrt();
+        let mut all = vec![x, self.constant(&format!("{name}/weights"), &sizes, 0.0, deviation)];
+        if self.random.one_in(2) {
+            all.push(self.constant(&format!("{name}/bias"), &[outputs], 0.0, 0.1));
+        }
+        let conv = ConvTranspose2d { stride, padding, output_padding, activation };
+        self.add(name, Op::ConvTranspose2d(conv), &all)
     }
 
     fn batch_norm(&mut self, name: &str, x: TensorId) -> TensorId {

@@ -56,6 +56,10 @@ pub fn random(seed: u64, numbers: Numbers) -> Graph {
         let kind = network.random.pick(&[PoolKind::Max, PoolKind::Average]);
         network.same("global", Op::GlobalPool2d { kind });
     }
+    if seed.is_multiple_of(3) {
+        let [height, width, channels] = network.image();
+        network.same("reshape", Op::Reshape { shape: vec![width, height, channels] });
+    }
     network.same("flatten", Op::Flatten);
     network.fully_connected("dense");
     if network.random.one_in(2) {

@@ -205,6 +205,7 @@ fn opaque_attributes(graph: &Graph) -> Vec<(String, [usize; 1], TensorData)> {
     let attributes = graph.nodes.iter().filter_map(|Node { name, op, .. }| match op {
         Op::Opaque(opaque) => Some((name, &opaque.attributes)),
         Op::Conv2d(_)
+        | Op::ConvTranspose2d(_)
         | Op::FullyConnected(_)
         | Op::BatchNorm(_)
         | Op::Activation { .. }
@@ -216,6 +217,7 @@ fn opaque_attributes(graph: &Graph) -> Vec<(String, [usize; 1], TensorData)> {
         | Op::Pool2d(_)
         | Op::GlobalPool2d { .. }
         | Op::Flatten
+        | Op::Reshape { .. }
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)

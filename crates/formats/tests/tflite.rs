@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use taper_formats::{ErrorKind, tflite};
 use taper_graph::{
-    Activation, BatchNorm, Binary, Conv2d, DType, Dropout, Elementwise, FakeQuantize, Graph, Op, Pad,
-    Padding, Pool2d, PoolKind, Quantization, Shape, TensorData,
+    Activation, BatchNorm, Binary, Conv2d, ConvTranspose2d, DType, Dropout, Elementwise, FakeQuantize, Graph,
+    Op, Pad, Padding, Pool2d, PoolKind, Quantization, Shape, TensorData,
 };
 use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
@@ -80,6 +80,9 @@ fn one_node(op: Op, relu_before: Option<Activation>) -> Graph {
             inputs.push(graph.add_constant("weights", &[3, 2, 2, 2], TensorData::F32(vec![0.5; 24])));
             inputs.push(graph.add_constant("bias", &[3], TensorData::F32(vec![0.25; 3])));
         }
+        Op::ConvTranspose2d(_) => {
+            inputs.push(graph.add_constant("weights", &[3, 2, 2, 2], TensorData::F32(vec![0.5; 24])));
+        }
         Op::BatchNorm(_) => {
             for name in ["gamma", "beta", "mean", "variance"] {
                 inputs.push(graph.add_constant(name, &[2], TensorData::F32(vec![1.0; 2])));
@@ -106,6 +109,10 @@ fn elementwise(function: Binary, fused: Activation) -> Op {
     Op::Elementwise(Elementwise { function, activation: Some(fused) })
 }
 
+fn activation(function: Activation) -> Op {
+    Op::Activation { function }
+}
+
 const ODD: Padding = Padding { top: 1, bottom: 0, left: 1, right: 0 };
 
 #[test]
@@ -121,6 +128,7 @@ fn padding_of_its_own_comes_back() {
 
 #[test]
 fn what_tflite_cannot_express_is_refused_by_name() {
+    let cut = ConvTranspose2d { stride: [1, 1], padding: ODD, output_padding: [0, 0], activation: None };
     let cases = [
         (one_node(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), None), "fold it"),
         (one_node(pool(PoolKind::Max, ODD), None), "cannot be negative"),
@@ -129,6 +137,8 @@ fn what_tflite_cannot_express_is_refused_by_name() {
         (one_node(Op::Dropout(Dropout { rate: 0.5 }), None), "between an input and an output"),
         (one_node(elementwise(Binary::Maximum, Activation::Relu), None), "expected no nonlinearity"),
         (one_node(elementwise(Binary::Add, Activation::Tanh), None), "fused behind it, found tanh"),
+        (one_node(activation(Activation::Elu { alpha: 0.5 }), None), "expected an alpha of 1"),
+        (one_node(Op::ConvTranspose2d(cut), None), "expected [0, 0] rows above"),
     ];
     for (graph, expected) in cases {
         let error = tflite::write(&graph).expect_err("refuses");
@@ -136,6 +146,18 @@ fn what_tflite_cannot_express_is_refused_by_name() {
         let message = error.to_string();
         assert!(message.contains("node `node`") && message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn nonlinearities_are_one_operator_or_several() {
+    let names = |function| {
+        let file = tflite::write(&one_node(activation(function), None)).expect("writes");
+        let graph = tflite::read(&file).expect("reads");
+        graph.nodes.iter().map(|node| node.op.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Activation::Elu { alpha: 1.0 }), ["elu"]);
+    assert_eq!(names(Activation::HardSigmoid), ["add", "multiply"]);
+    assert_eq!(names(Activation::Silu), ["sigmoid", "multiply"]);
 }
 
 #[test]

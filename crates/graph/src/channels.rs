@@ -160,6 +160,10 @@ impl Finder<'_> {
                     units
                 }
             },
+            Op::ConvTranspose2d(_) => {
+                self.note(&units, node.inputs[1], 3);
+                self.start(id)
+            }
             Op::FullyConnected(_) => {
                 self.note(&units, node.inputs[1], 1);
                 self.start(id)
@@ -196,6 +200,12 @@ impl Finder<'_> {
                 units
             }
             Op::Flatten => units.iter().copied().cycle().take(self.channels(node)).collect(),
+            // Row-major order leaves the innermost axis as it is where its size stays.
+            Op::Reshape { shape } if shape.last() == Some(&units.len()) => units,
+            Op::Reshape { .. } => {
+                self.keep(x, &format!("reshape `{}` mixes them with other axes", node.name));
+                vec![None; self.channels(node)]
+            }
             Op::Opaque(opaque) => {
                 let reason =
                     format!("they reach `{}`, an operator {} that is not understood", node.name, opaque.code);
@@ -310,7 +320,12 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
             | Op::FakeQuantize(_)
             | Op::Quantize { .. } => true,
             Op::Conv2d(conv) => conv.kind(channels) == ConvKind::Depthwise,
-            Op::FullyConnected(_) | Op::Flatten | Op::Softmax(_) | Op::Opaque(_) => false,
+            Op::ConvTranspose2d(_)
+            | Op::FullyConnected(_)
+            | Op::Flatten
+            | Op::Reshape { .. }
+            | Op::Softmax(_)
+            | Op::Opaque(_) => false,
         };
         // Another number of channels tells of a broadcast, a string of channels or a multiplier.
         let same = node.outputs.first().and_then(|id| graph.tensor(*id).shape.channels()) == Some(channels);

@@ -12,7 +12,7 @@ pub struct NodeCost {
     /// Elements of the constants that the node reads first (a shared constant counts once in a graph).
     pub parameters: u64,
     /// Multiply–accumulates by formulas 2.1–2.4 of the source: convolution `C_out·C_in/groups·H·W·K_h·K_w` over the
-    /// output's pixels, fully connected `C_out·C_in`, pooling and batch normalisation `C_in·H·W` over the
+    /// output's pixels (transposed: over the input's), fully connected `C_out·C_in`, pooling and batch normalisation `C_in·H·W` over the
     /// input's; everything else counts nothing.
     pub macs: u64,
     /// Bytes of what the node writes.
@@ -79,6 +79,11 @@ fn macs(graph: &Graph, id: NodeId) -> u64 {
             let pixels = output.and_then(|tensor| tensor.shape.image()).map_or(0, |[h, w, _]| h * w);
             input(1) * pixels as u64
         }
+        Op::ConvTranspose2d(_) => {
+            let x = node.inputs.first().map(|id| graph.tensor(*id));
+            let pixels = x.and_then(|tensor| tensor.shape.image()).map_or(0, |[h, w, _]| h * w);
+            input(1) * pixels as u64
+        }
         Op::FullyConnected(_) => input(1),
         Op::BatchNorm(_) | Op::Pool2d(_) | Op::GlobalPool2d { .. } => input(0),
         Op::Activation { .. }
@@ -88,6 +93,7 @@ fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Pad(_)
         | Op::Resize2d(_)
         | Op::Flatten
+        | Op::Reshape { .. }
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)

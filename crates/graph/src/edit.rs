@@ -84,16 +84,26 @@ fn remove_slices(graph: &mut Graph, id: TensorId, axis: usize, removed: &[bool])
 
 /// Infers the shape of every activation anew, in order. What opaque operators write keeps its shape.
 ///
-/// Depthwise convolutions stay so: they have a group for each channel that is left.
+/// Depthwise convolutions stay so: they have a group for each channel that is left. So do reshapes that leave channels
+/// innermost.
 fn infer_shapes(graph: &mut Graph) -> Result<()> {
     let channels: Vec<Option<usize>> = graph.tensors.iter().map(|tensor| tensor.shape.channels()).collect();
     for position in 0..graph.nodes.len() {
         let node = &mut graph.nodes[position];
-        if let (Op::Conv2d(conv), Some(&x)) = (&mut node.op, node.inputs.first())
-            && channels[x.0].is_some_and(|before| conv.kind(before) == ConvKind::Depthwise)
-            && let Some(left) = graph.tensors[x.0].shape.channels()
+        if let Some(&x) = node.inputs.first()
+            && let (Some(before), Some(left)) = (channels[x.0], graph.tensors[x.0].shape.channels())
         {
-            conv.groups = left;
+            if let Op::Conv2d(conv) = &mut node.op
+                && conv.kind(before) == ConvKind::Depthwise
+            {
+                conv.groups = left;
+            }
+            if let Op::Reshape { shape } = &mut node.op
+                && let Some(innermost) = shape.last_mut()
+                && *innermost == before
+            {
+                *innermost = left;
+            }
         }
         let node = &graph.nodes[position];
         if matches!(node.op, Op::Opaque(_)) {

@@ -2,7 +2,7 @@
 
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, Node};
-use crate::op::{FakeQuantize, Op, Padding};
+use crate::op::{ConvTranspose2d, FakeQuantize, Op, Padding};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -30,6 +30,15 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 padding: conv.padding,
             };
             let [out_h, out_w] = context.slide([height, width], window)?;
+            Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), out_channels.into()])
+        }
+        Op::ConvTranspose2d(conv) => {
+            context.arity(2, 3)?;
+            let [height, width, channels] = context.image(x)?;
+            let [out_channels, kernel_h, kernel_w, in_channels] = context.sizes(1, "weights")?;
+            context.equal("input channels of the weights", channels, in_channels)?;
+            context.bias(out_channels)?;
+            let [out_h, out_w] = context.spread([height, width], [kernel_h, kernel_w], conv)?;
             Shape::new(vec![x.shape.dims()[0], out_h.into(), out_w.into(), out_channels.into()])
         }
         Op::FullyConnected(_) => {
@@ -154,6 +163,21 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
                 .and_then(|sizes| sizes.into_iter().try_fold(1usize, usize::checked_mul))
                 .ok_or_else(|| context.invalid(format!("cannot flatten {}", x.shape)))?;
             Shape::new(vec![*batch, features.into()])
+        }
+        Op::Reshape { shape } => {
+            context.arity(1, 1)?;
+            let Some((&batch, rest)) = x.shape.dims().split_first() else {
+                return Err(context.invalid("expected an input with a batch, found a scalar".to_owned()));
+            };
+            let reshaped = Shape::fixed(shape);
+            let count = |shape: &Shape| shape.sizes().and_then(|_| shape.elements(1));
+            if count(&reshaped).is_none() || count(&Shape::new(rest.to_vec())) != count(&reshaped) {
+                return Err(context.invalid(format!(
+                    "expected sizes of as many elements as {} has behind the batch, found {reshaped}",
+                    x.shape
+                )));
+            }
+            Shape::new(std::iter::once(batch).chain(reshaped.dims().iter().copied()).collect())
         }
         Op::Quantize { dtype } => {
             context.arity(1, 1)?;
@@ -365,6 +389,32 @@ impl<'a> Context<'a> {
             return Ok(());
         }
         Err(self.invalid(format!("expected {role} of size {expected}, found {found}")))
+    }
+
+    /// Height and width of a transposed convolution's output.
+    fn spread(&self, input: [usize; 2], kernel: [usize; 2], conv: &ConvTranspose2d) -> Result<[usize; 2]> {
+        let ConvTranspose2d { stride, padding, output_padding, .. } = conv;
+        let cut = [[padding.top, padding.bottom], [padding.left, padding.right]];
+        let mut output = [0; 2];
+        for axis in 0..2 {
+            if output_padding[axis] >= stride[axis] {
+                return Err(self.invalid(format!(
+                    "expected a stride of at least 1 and an output padding below it, found {stride:?} and \
+                     {output_padding:?}"
+                )));
+            }
+            let covered = (input[axis] - 1)
+                .checked_mul(stride[axis])
+                .and_then(|size| size.checked_add(kernel[axis]))
+                .and_then(|size| size.checked_add(output_padding[axis]));
+            let left = covered.and_then(|size| size.checked_sub(cut[axis][0])?.checked_sub(cut[axis][1]));
+            output[axis] = left.filter(|&size| size > 0).ok_or_else(|| {
+                self.invalid(format!(
+                    "expected {padding:?} to leave something of windows {kernel:?} with stride {stride:?} over {input:?}"
+                ))
+            })?;
+        }
+        Ok(output)
     }
 
     /// Output height and width: `(input + padding − extent) / stride + 1`.

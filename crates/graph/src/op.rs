@@ -11,6 +11,9 @@ pub enum Op {
     /// Two-dimensional convolution, depthwise where each group has one input channel. Inputs: `x [N,H,W,I]`, weights
     /// `[O,KH,KW,I/groups]`, optional bias `[O]`.
     Conv2d(Conv2d),
+    /// Transposed convolution: each input pixel adds its window of values to the output. Inputs: `x [N,H,W,I]`, weights
+    /// `[O,KH,KW,I]`, optional bias `[O]`.
+    ConvTranspose2d(ConvTranspose2d),
     /// Fully connected layer. Inputs: `x [N,I]`, weights `[O,I]`, optional bias `[O]`.
     FullyConnected(FullyConnected),
     /// Batch normalisation over the innermost axis. Inputs: `x`, gamma, beta, mean and variance, each `[C]`.
@@ -42,6 +45,11 @@ pub enum Op {
     },
     /// All but the batch in one dimension: `[N,…]` to `[N,K]`, row-major.
     Flatten,
+    /// All but the batch in other sizes: `[N,…]` to `[N,shape…]`, row-major.
+    Reshape {
+        /// The sizes behind the batch, whose product is that of the input's.
+        shape: Vec<usize>,
+    },
     /// Softmax over the innermost axis.
     Softmax(Softmax),
     /// In training, values of `x` are zeroed at random and the others scaled up; else `x` unchanged.
@@ -63,6 +71,7 @@ impl Op {
     pub fn name(&self) -> &str {
         match self {
             Self::Conv2d(_) => "convolution",
+            Self::ConvTranspose2d(_) => "transposed convolution",
             Self::FullyConnected(_) => "fully connected",
             Self::BatchNorm(_) => "batch normalisation",
             Self::Activation { function } => function.name(),
@@ -81,6 +90,7 @@ impl Op {
             Self::GlobalPool2d { kind: PoolKind::Max } => "global max pooling",
             Self::GlobalPool2d { kind: PoolKind::Average } => "global average pooling",
             Self::Flatten => "flatten",
+            Self::Reshape { .. } => "reshape",
             Self::Softmax(_) => "softmax",
             Self::Dropout(_) => "dropout",
             Self::FakeQuantize(_) => "fake quantization",
@@ -94,6 +104,7 @@ impl Op {
     pub fn fused_activation(&self) -> Option<Option<Activation>> {
         match self {
             Self::Conv2d(conv) => Some(conv.activation),
+            Self::ConvTranspose2d(conv) => Some(conv.activation),
             Self::FullyConnected(dense) => Some(dense.activation),
             Self::Elementwise(elementwise) => Some(elementwise.activation),
             Self::BatchNorm(_)
@@ -105,6 +116,7 @@ impl Op {
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
+            | Self::Reshape { .. }
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -117,6 +129,7 @@ impl Op {
     pub fn fused_activation_mut(&mut self) -> Option<&mut Option<Activation>> {
         match self {
             Self::Conv2d(conv) => Some(&mut conv.activation),
+            Self::ConvTranspose2d(conv) => Some(&mut conv.activation),
             Self::FullyConnected(dense) => Some(&mut dense.activation),
             Self::Elementwise(elementwise) => Some(&mut elementwise.activation),
             Self::BatchNorm(_)
@@ -128,6 +141,7 @@ impl Op {
             | Self::Pool2d(_)
             | Self::GlobalPool2d { .. }
             | Self::Flatten
+            | Self::Reshape { .. }
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -265,6 +279,23 @@ impl Conv2d {
     pub fn kind(&self, channels: usize) -> ConvKind {
         ConvKind::of(self.groups, channels)
     }
+}
+
+/// Attributes of a transposed convolution. Height comes before width.
+///
+/// Along an axis, input pixel `i` and kernel tap `k` add to output pixel `i · stride + k − before`, of
+/// `(input − 1) · stride + kernel − before − after + output padding` pixels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConvTranspose2d {
+    /// Pixels of the output from one input pixel's window to the next.
+    pub stride: [usize; 2],
+    /// Pixels that are cut off what the windows cover.
+    pub padding: Padding,
+    /// Rows below and columns on the right that are added to what the windows cover, or taken back from what is cut
+    /// off: fewer than the stride.
+    pub output_padding: [usize; 2],
+    /// Nonlinearity fused behind the bias.
+    pub activation: Option<Activation>,
 }
 
 /// Attributes of a fully connected layer.

@@ -1,9 +1,9 @@
 //! Networks with branches: shapes, and the channels that sums, concatenations and depthwise convolutions tie.
 
 use taper_graph::{
-    Activation, Binary, ChannelGroups, ChannelRemoval, Concat, Conv2d, DType, Dropout, Elementwise,
-    FakeQuantize, Graph, GraphError, Op, Pad, Padding, Resize2d, ResizeCoordinates, ResizeMethod, Shape,
-    TensorData, TensorId, cost, nonlinearity_output, remove_channels,
+    Activation, Binary, ChannelGroups, ChannelRemoval, Concat, Conv2d, ConvTranspose2d, DType, Dropout,
+    Elementwise, FakeQuantize, Graph, GraphError, Op, Pad, Padding, Resize2d, ResizeCoordinates,
+    ResizeMethod, Shape, TensorData, TensorId, cost, nonlinearity_output, remove_channels,
 };
 
 const ADD: Op = Op::Elementwise(Elementwise { function: Binary::Add, activation: None });
@@ -129,6 +129,41 @@ fn a_constant_operand_is_indexed_by_the_channels_that_it_has() {
     let constant = network.constant("constant", &[3]);
     let y = network.op("wide", ADD, &[lone, constant]);
     assert_eq!(groups(&network.finish(y)), free([("a", &["a0"])]));
+}
+
+#[test]
+fn a_transposed_convolution_starts_channels_of_its_own() {
+    let (mut network, image) = Network::new(3);
+    let a = network.conv("a", image, 2, 1);
+    let inputs = [a, network.constant("up/weights", &[3, 3, 2, 2]), network.constant("up/bias", &[3])];
+    let padding = Padding { top: 1, bottom: 1, left: 0, right: 0 };
+    let conv = ConvTranspose2d { stride: [2, 1], padding, output_padding: [1, 0], activation: None };
+    let up = network.op("up", Op::ConvTranspose2d(conv), &inputs);
+    let graph = network.finish(up);
+    assert_eq!(sizes(&graph, "up"), [1, 8, 5, 3]);
+    assert_eq!(cost(&graph).nodes[1].macs, 36 * 16);
+    assert_eq!(groups(&graph), free([("a", &["a0", "a1"]), ("up", &["up0", "up1", "up2"])]));
+    let removed = remove(&remove(&graph, "a", &[0]), "up", &[1]);
+    assert_eq!(sizes(&removed, "up/weights"), [2, 3, 2, 1]);
+    assert_eq!(sizes(&removed, "up/bias"), [2]);
+}
+
+#[test]
+fn a_reshape_passes_channels_on_where_they_stay_innermost() {
+    let (mut network, image) = Network::new(3);
+    let a = network.conv("a", image, 2, 1);
+    let x = network.op("row", Op::Reshape { shape: vec![16, 2] }, &[a]);
+    let x = network.op("maps", Op::Reshape { shape: vec![2, 8, 2] }, &[x]);
+    let b = network.conv("b", x, 2, 1);
+    let y = network.op("mixed", Op::Reshape { shape: vec![2, 2, 8] }, &[b]);
+    let graph = network.finish(y);
+    let mixed = "reshape `mixed` mixes them with other axes".to_owned();
+    let units = ["b0", "b1"].map(str::to_owned).to_vec();
+    let [a, b] = [free([("a", &["a0", "a1"])]).remove(0), ("b".to_owned(), Some(mixed), units)];
+    assert_eq!(groups(&graph), [a, b]);
+    let removed = remove(&graph, "a", &[1]);
+    assert_eq!(sizes(&removed, "row"), [1, 16, 1]);
+    assert_eq!(sizes(&removed, "maps"), [1, 2, 8, 1]);
 }
 
 #[test]
@@ -272,7 +307,29 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
     let pad = Op::Pad(Pad { padding: same, value: f32::INFINITY });
     let images = network.constant("images", &[2, 4, 4, 3]);
     let deep = network.constant("deep", &[1, 1, 1, 1, 3]);
-    let cases: [(Op, &[TensorId], &str); 16] = [
+    let up = |stride, output_padding| {
+        let padding = Padding { top: 3, bottom: 1, left: 0, right: 0 };
+        Op::ConvTranspose2d(ConvTranspose2d { stride, padding, output_padding, activation: None })
+    };
+    let kernel = network.constant("kernel", &[1, 1, 1, 3]);
+    let narrow = network.constant("narrow", &[1, 1, 1, 2]);
+    let cases: [(Op, &[TensorId], &str); 20] = [
+        (
+            Op::Reshape { shape: vec![4, 4] },
+            &[image],
+            "expected sizes of as many elements as [N, 4, 4, 3] has behind the batch, found [4, 4]",
+        ),
+        (
+            up([1, 1], [0, 0]),
+            &[image, kernel],
+            "expected Padding { top: 3, bottom: 1, left: 0, right: 0 } to leave",
+        ),
+        (
+            up([2, 1], [0, 1]),
+            &[image, kernel],
+            "expected a stride of at least 1 and an output padding below it",
+        ),
+        (up([2, 2], [0, 0]), &[image, narrow], "expected input channels of the weights of size 3, found 2"),
         (pad, &[image], "expected a finite border, found inf"),
         (ADD, &[image, wide], "expected inputs of one rank with equal sizes, or sizes of 1"),
         (ADD, &[image, short], "expected inputs of one rank with equal sizes, or sizes of 1"),

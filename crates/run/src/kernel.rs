@@ -49,6 +49,7 @@ pub(crate) enum F32Kernel {
     Conv(Box<nhwc::Conv>),
     Depthwise(Box<nhwc::Depthwise>),
     GroupedConv(Box<nhwc::GroupedConv>),
+    ConvTranspose(Box<nhwc::ConvTranspose>),
     BatchNorm(nhwc::BatchNorm),
     Activate(Fused),
     Curve(Curve),
@@ -177,6 +178,7 @@ impl F32Kernel {
             Self::GroupedConv(conv) => conv.scratch_len(),
             Self::Then(kernel, _) => kernel.scratch_len(),
             Self::Depthwise(_)
+            | Self::ConvTranspose(_)
             | Self::BatchNorm(_)
             | Self::Activate(_)
             | Self::Curve(_)
@@ -198,6 +200,7 @@ impl F32Kernel {
             Self::Conv(conv) => conv.weight_bytes(),
             Self::Depthwise(conv) => conv.weight_bytes(),
             Self::GroupedConv(conv) => conv.weight_bytes(),
+            Self::ConvTranspose(conv) => conv.weight_bytes(),
             Self::BatchNorm(norm) => norm.bytes(),
             Self::Prelu(slopes) => size_of_val(&slopes[..]),
             Self::Elementwise(_, constants) => {
@@ -234,6 +237,7 @@ impl F32Kernel {
             Self::Conv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
             Self::Depthwise(conv) => one(&|x, _, y| conv.run(x, y, threads)),
             Self::GroupedConv(conv) => one(&|x, scratch, y| conv.run(x, scratch, y, threads)),
+            Self::ConvTranspose(conv) => one(&|x, _, y| conv.run(x, y, threads)),
             Self::BatchNorm(norm) => one(&|x, _, y| norm.run(x, y)),
             Self::Activate(fused) => one(&|x, _, y| nhwc::activate(*fused, x, y)),
             Self::Curve(curve) => one(&|x, _, y| curve.run(x, y)),

@@ -18,6 +18,7 @@ pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Resul
     let context = Context { graph, node, batch, isa };
     match &node.op {
         Op::Conv2d(conv) => context.conv(conv),
+        Op::ConvTranspose2d(conv) => context.conv_transpose(conv),
         Op::FullyConnected(dense) => context.fully_connected(dense.activation),
         Op::BatchNorm(norm) => context.batch_norm(norm),
         Op::Activation { function } => context.activation(*function),
@@ -28,7 +29,7 @@ pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Resul
         Op::Resize2d(resize) => context.resize(resize),
         Op::Pool2d(pool) => context.pool(pool),
         Op::GlobalPool2d { kind } => context.global_pool(*kind),
-        Op::Flatten | Op::Dropout(_) => context.view(),
+        Op::Flatten | Op::Reshape { .. } | Op::Dropout(_) => context.view(),
         Op::Softmax(softmax) => context.softmax(softmax.beta),
         Op::FakeQuantize(fake) => context.fake_quantize(fake.bits),
         Op::Quantize { .. } => context.quantize(),

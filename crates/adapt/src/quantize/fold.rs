@@ -120,7 +120,7 @@ fn fusable(graph: &Graph) -> Option<(NodeId, NodeId)> {
 /// Whether TFLite's form of an operator can hold relu and relu6.
 fn may_hold(op: &Op) -> bool {
     match op {
-        Op::Conv2d(_) | Op::FullyConnected(_) => true,
+        Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_) => true,
         Op::Elementwise(elementwise) => match elementwise.function {
             Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => true,
             Binary::Maximum | Binary::Minimum => false,
@@ -134,6 +134,7 @@ fn may_hold(op: &Op) -> bool {
         | Op::Pool2d(_)
         | Op::GlobalPool2d { .. }
         | Op::Flatten
+        | Op::Reshape { .. }
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)
@@ -144,7 +145,7 @@ fn may_hold(op: &Op) -> bool {
 
 /// Whether an operator has weights with a row for each output channel, and a bias.
 fn is_layer(op: &Op) -> bool {
-    matches!(op, Op::Conv2d(_) | Op::FullyConnected(_))
+    matches!(op, Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_))
 }
 
 fn fuse(graph: &mut Graph, before: NodeId, nonlinearity: NodeId) {

@@ -55,7 +55,8 @@ fn quantize_node(
             activation_of(graph, output, ranges)?
         }
         Op::Activation { .. } => activation_of(graph, output, ranges)?,
-        Op::Prelu
+        Op::ConvTranspose2d(_)
+        | Op::Prelu
         | Op::Elementwise(_)
         | Op::Concat(_)
         | Op::Pad(_)
@@ -63,13 +64,14 @@ fn quantize_node(
         | Op::FakeQuantize(_) => return Err(unsupported(graph, node, "has no integer form here")),
         Op::Dropout(_) => return Err(unsupported(graph, node, "serves training: fold it away first")),
         // These keep the scale of their input, so that they need no arithmetic or only a mean.
-        Op::Pool2d(_) | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average } | Op::Flatten => {
-            integers
-                .tensor(node.inputs[0])
-                .quantization
-                .clone()
-                .ok_or_else(|| unsupported(graph, node, "reads a tensor without quantization"))?
-        }
+        Op::Pool2d(_)
+        | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average }
+        | Op::Flatten
+        | Op::Reshape { .. } => integers
+            .tensor(node.inputs[0])
+            .quantization
+            .clone()
+            .ok_or_else(|| unsupported(graph, node, "reads a tensor without quantization"))?,
         // The specification fixes the output of softmax: the values 0 to 255/256.
         Op::Softmax(_) => Quantization::PerTensor { scale: 1.0 / 256.0, zero_point: -128 },
         Op::BatchNorm(_) => return Err(unsupported(graph, node, "has no integer form: fold it first")),

@@ -6,7 +6,7 @@ use taper_graph::{Graph, Op, TensorData, TensorId};
 /// Key of the random stream, so that no other use of the same seed draws the same numbers.
 const STREAM: u64 = u64::from_le_bytes(*b"weights\0");
 
-/// Fills the weights of every convolution and fully connected layer from `seed`.
+/// Fills the weights of every convolution, transposed too, and fully connected layer from `seed`.
 ///
 /// Weights are normal with the variance `2 / fan_in` (He et al., 2015, for ReLU networks), those of a layer that no
 /// nonlinearity follows with `1 / fan_in`. Biases and batch normalisation keep what they are. Each layer has a random
@@ -14,7 +14,7 @@ const STREAM: u64 = u64::from_le_bytes(*b"weights\0");
 pub fn initialize(graph: &mut Graph, seed: u64) {
     let layers: Vec<(u64, TensorId, f64)> = graph
         .nodes_with_ids()
-        .filter(|(_, node)| matches!(node.op, Op::Conv2d(_) | Op::FullyConnected(_)))
+        .filter(|(_, node)| matches!(node.op, Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_)))
         .map(|(id, node)| {
             let gain = if taper_graph::nonlinearity_output(graph, id).is_some() { 2.0 } else { 1.0 };
             (id.0 as u64, node.inputs[1], gain)

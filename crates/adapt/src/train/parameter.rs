@@ -143,11 +143,12 @@ impl Parameters {
 
 fn role(op: &Op, position: usize) -> Role {
     match (op, position) {
-        (Op::Conv2d(_) | Op::FullyConnected(_), 1) => Role::Weights,
+        (Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_), 1) => Role::Weights,
         (Op::BatchNorm(_), 3 | 4) => Role::Statistic,
         (Op::Elementwise(_), _) => Role::Fixed,
         (
             Op::Conv2d(_)
+            | Op::ConvTranspose2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
@@ -160,6 +161,7 @@ fn role(op: &Op, position: usize) -> Role {
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Quantize { .. }
             | Op::Opaque(_),

@@ -163,6 +163,7 @@ impl Builder<'_> {
                 }
             }
             Op::Conv2d(_)
+            | Op::ConvTranspose2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
@@ -175,6 +176,7 @@ impl Builder<'_> {
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Quantize { .. }
             | Op::Opaque(_) => self.emit(id, node, output),

@@ -223,6 +223,7 @@ fn read_operators(
         let carried = match &op {
             Op::Opaque(opaque) => opaque.code.len() + opaque.attributes.len(),
             Op::Conv2d(_)
+            | Op::ConvTranspose2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
@@ -234,6 +235,7 @@ fn read_operators(
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)

@@ -107,6 +107,12 @@ tables! {
         DILATION_W = 5 "dilation_w_factor",
         DILATION_H = 6 "dilation_h_factor",
     }
+    transpose_conv_options "TransposeConvOptions" {
+        PADDING = 0 "padding",
+        STRIDE_W = 1 "stride_w",
+        STRIDE_H = 2 "stride_h",
+        ACTIVATION = 3 "fused_activation_function",
+    }
     pool_2d_options "Pool2DOptions" {
         PADDING = 0 "padding",
         STRIDE_W = 1 "stride_w",
@@ -170,10 +176,13 @@ pub(super) mod builtin {
     pub(in super::super) const MEAN: i32 = 40;
     pub(in super::super) const SUB: i32 = 41;
     pub(in super::super) const DIV: i32 = 42;
+    pub(in super::super) const SQUEEZE: i32 = 43;
     pub(in super::super) const PRELU: i32 = 54;
     pub(in super::super) const MAXIMUM: i32 = 55;
     pub(in super::super) const MINIMUM: i32 = 57;
     pub(in super::super) const PADV2: i32 = 60;
+    pub(in super::super) const TRANSPOSE_CONV: i32 = 67;
+    pub(in super::super) const EXPAND_DIMS: i32 = 70;
     pub(in super::super) const REDUCE_MAX: i32 = 82;
     pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: i32 = 97;
     pub(in super::super) const LEAKY_RELU: i32 = 98;
@@ -204,6 +213,7 @@ pub(super) mod options {
     pub(in super::super) const SQUEEZE: u8 = 30;
     pub(in super::super) const MAXIMUM_MINIMUM: u8 = 39;
     pub(in super::super) const PADV2: u8 = 43;
+    pub(in super::super) const TRANSPOSE_CONV: u8 = 49;
     pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: u8 = 74;
     pub(in super::super) const LEAKY_RELU: u8 = 75;
     pub(in super::super) const QUANTIZE: u8 = 89;

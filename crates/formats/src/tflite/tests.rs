@@ -8,8 +8,6 @@ use super::{read, write};
 use crate::error::ErrorKind;
 use taper_graph::{DType, Graph, Node, Op, Opaque, Shape, Tensor};
 
-const SQUEEZE: i32 = 43;
-
 /// A graph of one opaque operator over two inputs.
 fn opaque_graph(
     code: Code<'_>,
@@ -51,7 +49,7 @@ fn opaque_operators_keep_their_options_and_absent_inputs() {
     let options = squeeze_options(&[1, 2, -3]);
     let table = Table::root(&options, "test").expect("sound");
     let squeeze = Options::Verbatim { options_type: schema::options::SQUEEZE, table };
-    let code = Code { builtin: SQUEEZE, custom: None, version: 2 };
+    let code = Code { builtin: builtin::SQUEEZE, custom: None, version: 2 };
     let custom = Code { builtin: builtin::CUSTOM, custom: Some("edgetpu-custom-op"), version: 1 };
     let cases = [
         opaque_graph(code, squeeze, None, vec![0, 1]),
@@ -72,7 +70,7 @@ fn vectors_in_opaque_options_are_copied() {
     let options = squeeze_options(&[1, 2, -3]);
     let table = Table::root(&options, "test").expect("sound");
     let squeeze = Options::Verbatim { options_type: schema::options::SQUEEZE, table };
-    let code = Code { builtin: SQUEEZE, custom: None, version: 1 };
+    let code = Code { builtin: builtin::SQUEEZE, custom: None, version: 1 };
     let file = write(&opaque_graph(code, squeeze, None, vec![0, 1])).expect("writes");
     let model = Table::root(&file, "model").expect("sound");
     let subgraph =

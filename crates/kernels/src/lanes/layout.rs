@@ -84,6 +84,27 @@ pub fn unflatten(features: &[Lanes], channels: usize, pixels: usize, maps: &mut 
     reorder(features, pixels, channels, maps);
 }
 
+/// Puts maps `[blocks][channels][pixels]` into maps of `to_channels` channels that hold each image's values in the same
+/// NHWC order.
+///
+/// # Panics
+///
+/// Panics if a slice does not have a length of whole blocks, or an image's values do not fall into `to_channels`.
+pub fn reshape(maps: &[Lanes], [channels, pixels]: [usize; 2], to_channels: usize, reshaped: &mut [Lanes]) {
+    let size = (channels * pixels).max(1);
+    assert_eq!(maps.len(), reshaped.len(), "maps differ in length");
+    assert_eq!(maps.len() % size, 0, "a length of whole blocks of {size} values");
+    assert_eq!(size % to_channels, 0, "{size} values fall into {to_channels} channels");
+    let to_pixels = size / to_channels;
+    let blocks = reshaped.par_chunks_mut(size).with_min_len(grain()).zip(maps.par_chunks(size));
+    blocks.for_each(|(to, from)| {
+        for (at, to) in to.iter_mut().enumerate() {
+            let in_nhwc = at % to_pixels * to_channels + at / to_pixels;
+            *to = from[in_nhwc % channels * pixels + in_nhwc / channels];
+        }
+    });
+}
+
 /// Transposes each `[rows][columns]` of `from`.
 fn reorder(from: &[Lanes], rows: usize, columns: usize, to: &mut [Lanes]) {
     let size = (rows * columns).max(1);

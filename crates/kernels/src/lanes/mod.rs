@@ -39,10 +39,10 @@ pub use batch_norm::{
 };
 pub use binary::{Binary, BinaryFunction, Operand, accumulate};
 pub use concat::{Axis, Concat};
-pub use conv::{Algorithm, Conv2d, Conv2dGeometry, Padding, WinogradTile};
+pub use conv::{Algorithm, Conv2d, Conv2dGeometry, ConvTranspose2d, Padding, WinogradTile};
 pub use dropout::Dropout;
 pub use fake_quantize::FakeQuantize;
-pub use layout::{flatten, pack, unflatten, unpack};
+pub use layout::{flatten, pack, reshape, unflatten, unpack};
 pub use loss::{
     Distillation, LossSummary, Regression, RegressionLoss, SigmoidCrossEntropy, SoftmaxCrossEntropy,
 };
@@ -80,6 +80,8 @@ fn valid_lanes(batch: usize, block: usize) -> usize {
 pub struct Workspace {
     vectors: Vec<Lanes>,
     scalars: Vec<f32>,
+    /// Weights in another layout, beside what the kernels that read or write them need.
+    weights: Vec<f32>,
     summaries: Vec<LossSummary>,
 }
 

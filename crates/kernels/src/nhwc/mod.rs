@@ -10,6 +10,7 @@ pub mod reference;
 
 mod broadcast;
 mod conv;
+mod conv_transpose;
 mod copy;
 mod curve;
 mod depthwise;
@@ -25,6 +26,7 @@ pub(crate) mod tests;
 pub use broadcast::{Binary, Elementwise};
 pub use conv::Conv;
 pub(crate) use conv::positions_per_tile;
+pub use conv_transpose::ConvTranspose;
 pub use copy::{ConcatPart, Pad};
 pub use curve::{Curve, prelu};
 pub use depthwise::Depthwise;

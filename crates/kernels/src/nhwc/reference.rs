@@ -49,6 +49,42 @@ pub fn conv(
     }
 }
 
+/// Transposed convolution of `x [N,H,W,I]` with `weights [O,KH,KW,I]`, then the bias, then the nonlinearity. The padding
+/// is cut off the output.
+pub fn conv_transpose(
+    shape: &ConvShape,
+    x: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    fused: Fused,
+    y: &mut [f32],
+) {
+    let [in_h, in_w, channels] = shape.input;
+    let [out_h, out_w, outputs] = shape.output;
+    let [kernel_h, kernel_w] = shape.kernel;
+    for (index, y) in y.iter_mut().enumerate() {
+        *y = bias.map_or(0.0, |bias| bias[index % outputs]);
+    }
+    for (pixel, x) in x.chunks_exact(channels).enumerate() {
+        let (image, in_y, in_x) = (pixel / in_w / in_h, pixel / in_w % in_h, pixel % in_w);
+        for (tap, output) in (0..kernel_h * kernel_w).flat_map(|tap| (0..outputs).map(move |o| (tap, o))) {
+            let [ky, kx] = [tap / kernel_w, tap % kernel_w];
+            let (Some(out_y), Some(out_x)) = (
+                (in_y * shape.stride[0] + ky * shape.dilation[0]).checked_sub(shape.padding[0]),
+                (in_x * shape.stride[1] + kx * shape.dilation[1]).checked_sub(shape.padding[1]),
+            ) else {
+                continue;
+            };
+            if out_y < out_h && out_x < out_w {
+                let weights = &weights[(output * kernel_h * kernel_w + tap) * channels..];
+                y[((image * out_h + out_y) * out_w + out_x) * outputs + output] +=
+                    x.iter().zip(weights).map(|(x, w)| x * w).sum::<f32>();
+            }
+        }
+    }
+    y.iter_mut().for_each(|y| *y = fused.apply(*y));
+}
+
 /// A function of `a` and `b`, whose sizes are equal or 1 at each axis, then the nonlinearity.
 pub fn elementwise(
     function: Binary,

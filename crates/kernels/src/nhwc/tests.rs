@@ -2,8 +2,8 @@
 
 use super::geometry::{ConvShape, PoolShape};
 use super::{
-    BatchNorm, Binary, ConcatPart, Conv, Coordinates, Curve, Depthwise, Elementwise, FakeQuantize, Fused,
-    GroupedConv, Pad, Resize, average_pool, max_pool, prelu, reference,
+    BatchNorm, Binary, ConcatPart, Conv, ConvTranspose, Coordinates, Curve, Depthwise, Elementwise,
+    FakeQuantize, Fused, GroupedConv, Pad, Resize, average_pool, max_pool, prelu, reference,
 };
 use crate::cpu::Isa;
 use proptest::prelude::*;
@@ -131,6 +131,26 @@ proptest! {
         for isa in Isa::available() {
             let results = run_groups(isa, part, channels, seed, 1);
             prop_assert_eq!(&results[0], &results[2], "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn transposed_convolution_equals_the_reference(
+        shape in conv_shapes(), seed in 0u64..1000, threads in 1usize..3,
+    ) {
+        // From the convolution's output back to its input.
+        let shape = ConvShape { input: shape.output, output: shape.input, ..shape };
+        let fused = [Fused::Identity, Fused::Relu, Fused::Relu6][(seed % 3) as usize];
+        let x = whole_numbers(shape.input_len(), seed);
+        let weights = whole_numbers(shape.weights_len(), seed ^ 1);
+        let bias = whole_numbers(shape.output[2], seed ^ 2);
+        let bias = (!seed.is_multiple_of(5)).then_some(&bias[..]);
+        let mut expected = vec![f32::NAN; shape.output_len()];
+        reference::conv_transpose(&shape, &x, &weights, bias, fused, &mut expected);
+        for isa in Isa::available() {
+            let mut found = vec![f32::NAN; shape.output_len()];
+            ConvTranspose::new(isa, shape, &weights, bias, fused).run(&x, &mut found, threads);
+            prop_assert_eq!(&expected, &found, "{}", isa.name());
         }
     }
 

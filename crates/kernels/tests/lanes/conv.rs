@@ -6,7 +6,7 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, unflatten,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, reshape, unflatten,
 };
 
 /// A convolution's operands in plain layout, NHWC and OHWI.
@@ -30,7 +30,7 @@ impl Operands {
 }
 
 /// Calls `f` with the indices into x, weights and y of every product of a convolution.
-fn for_each_product(g: &Conv2dGeometry, mut f: impl FnMut(usize, usize, usize)) {
+pub(crate) fn for_each_product(g: &Conv2dGeometry, mut f: impl FnMut(usize, usize, usize)) {
     let (group_in, group_out) = (g.in_channels / g.groups, g.out_channels / g.groups);
     for n in 0..g.batch {
         for (oy, ox) in (0..g.out_height()).flat_map(|oy| (0..g.out_width()).map(move |ox| (oy, ox))) {
@@ -123,7 +123,7 @@ fn check(g: &Conv2dGeometry, activation: Activation, seed: u64) {
     }
 }
 
-fn any_geometry() -> impl Strategy<Value = Conv2dGeometry> {
+pub(crate) fn any_geometry() -> impl Strategy<Value = Conv2dGeometry> {
     let pair = |range: std::ops::Range<usize>| [range.clone(), range];
     (
         (1usize..36, 1usize..4, 1usize..6, 1usize..10),
@@ -166,7 +166,7 @@ fn any_depthwise() -> impl Strategy<Value = Conv2dGeometry> {
     })
 }
 
-fn any_activation() -> impl Strategy<Value = Activation> {
+pub(crate) fn any_activation() -> impl Strategy<Value = Activation> {
     prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)]
 }
 
@@ -287,6 +287,11 @@ fn a_fully_connected_layer_takes_features_in_nhwc_order() {
     let mut back = vec![Lanes::ZERO; maps.len()];
     unflatten(&features, channels, pixels, &mut back);
     assert_eq!(lane_bits(&back), lane_bits(&maps));
+    for to_channels in [1, channels, pixels, pixels * channels] {
+        let mut reshaped = vec![Lanes::ZERO; maps.len()];
+        reshape(&maps, [channels, pixels], to_channels, &mut reshaped);
+        assert_eq!(unpacked(&reshaped, batch, pixels * channels / to_channels, to_channels), x);
+    }
 
     let mut y = vec![Lanes::ZERO; 2 * outputs];
     let dense = Conv2d::new(Conv2dGeometry::fully_connected(batch, pixels * channels, outputs), Isa::best());

@@ -4,6 +4,7 @@ mod batch_norm;
 mod binary;
 mod concat;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod fake_quantize;
 mod layers;

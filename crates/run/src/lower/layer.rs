@@ -3,7 +3,7 @@
 use super::{Context, affine, nonlinearity};
 use crate::error::Result;
 use crate::kernel::{F32Kernel, IntegerKernel, Kernel};
-use taper_graph::{Activation, Conv2d, ConvKind, DType, Padding, Quantization, TensorData};
+use taper_graph::{Activation, Conv2d, ConvKind, ConvTranspose2d, DType, Padding, Quantization, TensorData};
 use taper_kernels::int8::{self, ConvQuantization, Factors, Integer, Multiplier, real_factor};
 use taper_kernels::nhwc::{self, ConvShape};
 
@@ -48,6 +48,32 @@ impl Context<'_> {
         })
     }
 
+    pub(super) fn conv_transpose(&self, conv: &ConvTranspose2d) -> Result<Kernel> {
+        let [batch, in_h, in_w, in_c] = self.sizes(self.x())?;
+        let [_, out_h, out_w, out_c] = self.sizes(self.y())?;
+        let [_, kernel_h, kernel_w, _] = self.sizes(self.node.inputs[1])?;
+        self.float_only(|| {
+            let shape = ConvShape {
+                batch,
+                input: [in_h, in_w, in_c],
+                output: [out_h, out_w, out_c],
+                kernel: [kernel_h, kernel_w],
+                stride: conv.stride,
+                dilation: [1, 1],
+                padding: [conv.padding.top, conv.padding.left],
+            };
+            let (weights, bias) = (self.floats(1)?, self.bias()?);
+            let (fused, curve) = nonlinearity(conv.activation);
+            let kernel = nhwc::ConvTranspose::new(self.isa, shape, weights, bias, fused);
+            Ok(F32Kernel::ConvTranspose(Box::new(kernel)).then(curve))
+        })
+    }
+
+    /// The bias, if there is one.
+    fn bias(&self) -> Result<Option<&[f32]>> {
+        (self.node.inputs.len() > 2).then(|| self.floats(2)).transpose()
+    }
+
     pub(super) fn fully_connected(&self, activation: Option<Activation>) -> Result<Kernel> {
         let [batch, inputs] = self.sizes(self.x())?;
         let [_, outputs] = self.sizes(self.y())?;
@@ -77,7 +103,7 @@ impl Context<'_> {
     fn float_layer(&self, layer: &Layer) -> Result<Kernel> {
         let Layer { shape, groups, activation, .. } = *layer;
         let weights = self.floats(1)?;
-        let bias = (self.node.inputs.len() > 2).then(|| self.floats(2)).transpose()?;
+        let bias = self.bias()?;
         let (fused, curve) = nonlinearity(activation);
         let [inputs, outputs] = [shape.input[2], shape.output[2]];
         let kernel = match ConvKind::of(groups, inputs) {

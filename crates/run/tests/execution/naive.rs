@@ -52,6 +52,21 @@ pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<Tens
                 reference::conv(&shape, conv.groups, x, weights, constant(2), Fused::Identity, &mut y);
                 activate(conv.activation, &mut y);
             }
+            Op::ConvTranspose2d(conv) => {
+                let sizes = graph.tensor(node.inputs[1]).shape.sizes().expect("fixed");
+                let shape = ConvShape {
+                    batch,
+                    input: image(node.inputs[0]),
+                    output: image(node.outputs[0]),
+                    kernel: [sizes[1], sizes[2]],
+                    stride: conv.stride,
+                    dilation: [1, 1],
+                    padding: [conv.padding.top, conv.padding.left],
+                };
+                let weights = constant(1).expect("floats");
+                reference::conv_transpose(&shape, x, weights, constant(2), Fused::Identity, &mut y);
+                activate(conv.activation, &mut y);
+            }
             Op::FullyConnected(dense) => {
                 let sizes = graph.tensor(node.inputs[1]).shape.sizes().expect("fixed");
                 let shape = ConvShape::fully_connected(batch, sizes[1], sizes[0]);
@@ -141,7 +156,7 @@ pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<Tens
                 let padding = taper_graph::Padding::default();
                 pool(&Pool2d { kind: *kind, window: [height, width], stride: [1, 1], padding });
             }
-            Op::Flatten | Op::Dropout(_) => y.copy_from_slice(x),
+            Op::Flatten | Op::Reshape { .. } | Op::Dropout(_) => y.copy_from_slice(x),
             Op::FakeQuantize(fake) => {
                 let [min, max] = [1, 2].map(|position| constant(position).expect("floats")[0]);
                 FakeQuantize::new(min, max, fake.bits).expect("a range").run(x, &mut y);

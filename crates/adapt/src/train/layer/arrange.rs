@@ -1,10 +1,15 @@
-//! What moves values without computing: flattening, borders, and maps of another size.
+//! What moves values without computing: flattening, other shapes, borders, and maps of another size.
 
 use super::{Call, Layer, Map, Needs, Site, lane_padding};
 use taper_graph::{Pad, Resize2d, ResizeCoordinates, ResizeMethod};
 use taper_kernels::lanes::{self, Pad2d, ResizeGeometry, flatten as to_vector, unflatten};
 
 struct Flatten(Map);
+
+struct Reshape {
+    from: Map,
+    to: Map,
+}
 
 struct Border(Pad2d);
 
@@ -13,6 +18,12 @@ struct Resize(lanes::Resize2d);
 /// A layer for flattening.
 pub(super) fn flatten(site: &Site<'_>) -> Box<dyn Layer> {
     Box::new(Flatten(site.map(0)))
+}
+
+/// A layer for a reshape. What is no image stands in memory as it is flattened.
+pub(super) fn reshape(site: &Site<'_>) -> Box<dyn Layer> {
+    let to = Map::of(site.program.shape(site.graph, site.step.output));
+    Box::new(Reshape { from: site.map(0), to })
 }
 
 /// A layer for padding.
@@ -64,6 +75,24 @@ impl Layer for Flatten {
     fn backward(&self, call: &mut Call<'_>) {
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         unflatten(dy, self.0.channels, self.0.pixels(), dx);
+    }
+}
+
+impl Layer for Reshape {
+    fn needs(&self) -> Needs {
+        Needs { input: false, output: false }
+    }
+
+    fn forward(&self, call: &mut Call<'_>) {
+        let Self { from, to } = self;
+        let [x, y] = call.x_and_y();
+        lanes::reshape(x, [from.channels, from.pixels()], to.channels, y);
+    }
+
+    fn backward(&self, call: &mut Call<'_>) {
+        let Self { from, to } = self;
+        let Some([dy, dx]) = call.dy_and_dx() else { return };
+        lanes::reshape(dy, [to.channels, to.pixels()], from.channels, dx);
     }
 }
 

@@ -1,19 +1,25 @@
-//! Convolutions, and fully connected layers, which are convolutions of a map of one pixel.
+//! Convolutions, transposed ones, and fully connected layers, which are convolutions of a map of one pixel.
 
-use super::{Call, Layer, Needs, Site, apart, fused, lane_padding};
+use super::{Call, Layer, Map, Needs, Site, apart, fused, lane_padding};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
-use taper_graph::{Conv2d, FullyConnected};
+use taper_graph::{Conv2d, ConvTranspose2d, FullyConnected};
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{self, Activation, Conv2dGeometry, activation_backward};
 
 struct Convolution {
-    kernel: lanes::Conv2d,
+    kernel: Kernel,
     weights: ParameterId,
     bias: Option<ParameterId>,
     activation: Activation,
     learns: bool,
     isa: Isa,
+}
+
+/// What forms the products.
+enum Kernel {
+    Convolution(Box<lanes::Conv2d>),
+    Transposed(Box<lanes::ConvTranspose2d>),
 }
 
 /// A layer for a convolution.
@@ -34,7 +40,30 @@ pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Laye
         padding: lane_padding(conv.padding),
         groups: conv.groups,
     };
-    layer(site, geometry, fused(site, conv.activation)?)
+    layer(site, convolution_of(site, geometry), fused(site, conv.activation)?)
+}
+
+/// A layer for a transposed convolution.
+///
+/// # Errors
+/// If its weights are no constant.
+pub(super) fn transposed(site: &Site<'_>, conv: &ConvTranspose2d) -> Result<Box<dyn Layer>> {
+    let (map, weights) = (Map::of(site.program.shape(site.graph, site.step.output)), site.sizes(1));
+    // The convolution that leads back from the output.
+    let convolution = Conv2dGeometry {
+        batch: site.images,
+        in_channels: map.channels,
+        in_height: map.height,
+        in_width: map.width,
+        out_channels: weights[3],
+        kernel: [weights[1], weights[2]],
+        stride: conv.stride,
+        dilation: [1, 1],
+        padding: lane_padding(conv.padding),
+        groups: 1,
+    };
+    let kernel = Kernel::Transposed(Box::new(lanes::ConvTranspose2d::new(convolution, site.isa)));
+    layer(site, kernel, fused(site, conv.activation)?)
 }
 
 /// A layer for a fully connected layer.
@@ -44,12 +73,16 @@ pub(super) fn convolution(site: &Site<'_>, conv: &Conv2d) -> Result<Box<dyn Laye
 pub(super) fn fully_connected(site: &Site<'_>, dense: &FullyConnected) -> Result<Box<dyn Layer>> {
     let weights = site.sizes(1);
     let geometry = Conv2dGeometry::fully_connected(site.images, weights[1], weights[0]);
-    layer(site, geometry, fused(site, dense.activation)?)
+    layer(site, convolution_of(site, geometry), fused(site, dense.activation)?)
 }
 
-fn layer(site: &Site<'_>, geometry: Conv2dGeometry, activation: Activation) -> Result<Box<dyn Layer>> {
+fn convolution_of(site: &Site<'_>, geometry: Conv2dGeometry) -> Kernel {
+    Kernel::Convolution(Box::new(lanes::Conv2d::new(geometry, site.isa)))
+}
+
+fn layer(site: &Site<'_>, kernel: Kernel, activation: Activation) -> Result<Box<dyn Layer>> {
     Ok(Box::new(Convolution {
-        kernel: lanes::Conv2d::new(geometry, site.isa),
+        kernel,
         weights: site.parameter(1)?,
         bias: site.optional_parameter(2)?,
         activation,
@@ -68,7 +101,11 @@ impl Layer for Convolution {
         let Call { arena, parameters, workspace, .. } = call;
         let [x, y] = apart(arena, [x, y]);
         let bias = self.bias.map(|bias| parameters.value(bias));
-        self.kernel.forward(x, parameters.value(self.weights), bias, self.activation, y, workspace);
+        let weights = parameters.value(self.weights);
+        match &self.kernel {
+            Kernel::Convolution(conv) => conv.forward(x, weights, bias, self.activation, y, workspace),
+            Kernel::Transposed(conv) => conv.forward(x, weights, bias, self.activation, y),
+        }
     }
 
     fn backward(&self, call: &mut Call<'_>) {
@@ -87,11 +124,18 @@ impl Layer for Convolution {
                     (dw, Some(dbias))
                 }
             };
-            self.kernel.backward_weights(x, dy, dw, dbias, workspace);
+            match &self.kernel {
+                Kernel::Convolution(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
+                Kernel::Transposed(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
+            }
         }
         if let Some(dx) = dx {
             let [dy, dx] = apart(arena, [dy, dx]);
-            self.kernel.backward_input(dy, parameters.value(self.weights), dx, workspace);
+            let weights = parameters.value(self.weights);
+            match &self.kernel {
+                Kernel::Convolution(conv) => conv.backward_input(dy, weights, dx, workspace),
+                Kernel::Transposed(conv) => conv.backward_input(dy, weights, dx, workspace),
+            }
         }
     }
 }

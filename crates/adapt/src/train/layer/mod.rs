@@ -135,10 +135,12 @@ pub(super) fn build(
     let site = Site { graph, node: graph.node(step.node), parameters, step, program, images, seed, isa };
     match &site.node.op {
         Op::Conv2d(conv) => convolution::convolution(&site, conv),
+        Op::ConvTranspose2d(conv) => convolution::transposed(&site, conv),
         Op::FullyConnected(dense) => convolution::fully_connected(&site, dense),
         Op::BatchNorm(norm) => normalisation::batch_norm(&site, norm),
         Op::Activation { function } => Ok(pointwise::activation(&site, *function)),
         Op::Flatten => Ok(arrange::flatten(&site)),
+        Op::Reshape { .. } => Ok(arrange::reshape(&site)),
         Op::Pad(attributes) => Ok(arrange::pad(&site, attributes)),
         Op::Resize2d(attributes) => Ok(arrange::resize(&site, attributes)),
         Op::Prelu => pointwise::prelu(&site),

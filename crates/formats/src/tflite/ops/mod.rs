@@ -15,6 +15,7 @@ mod quantize;
 mod reshape;
 mod resize;
 mod softmax;
+mod transposed;
 
 use super::build::Value;
 use super::flat::{Field, Table};
@@ -148,6 +149,7 @@ impl<'g> Emitter<'g> {
     pub(super) fn node(&mut self, node: &'g Node) -> Result<()> {
         match &node.op {
             Op::Conv2d(conv) => convolution::write(self, node, conv),
+            Op::ConvTranspose2d(conv) => transposed::write(self, node, conv),
             Op::FullyConnected(dense) => fully_connected::write(self, node, dense),
             Op::BatchNorm(_) => Err(unwritable(
                 node,
@@ -161,7 +163,7 @@ impl<'g> Emitter<'g> {
             Op::Resize2d(resize) => resize::write(self, node, resize),
             Op::Pool2d(pool) => pooling::write(self, node, pool),
             Op::GlobalPool2d { kind } => pooling::write_global(self, node, *kind),
-            Op::Flatten => reshape::write_flatten(self, node),
+            Op::Flatten | Op::Reshape { .. } => reshape::write(self, node),
             Op::Softmax(softmax) => softmax::write(self, node, softmax),
             Op::Dropout(_) => Err(unwritable(
                 node,
@@ -354,7 +356,8 @@ impl<'a> Source<'a> {
             builtin::FULLY_CONNECTED => fully_connected::read(self),
             builtin::MAX_POOL_2D | builtin::AVERAGE_POOL_2D => pooling::read(self),
             builtin::MEAN | builtin::REDUCE_MAX => pooling::read_global(self),
-            builtin::RESHAPE => reshape::read(self),
+            builtin::RESHAPE | builtin::SQUEEZE | builtin::EXPAND_DIMS => reshape::read(self),
+            builtin::TRANSPOSE_CONV => transposed::read(self),
             builtin::SOFTMAX => softmax::read(self),
             builtin::RELU
             | builtin::RELU_N1_TO_1

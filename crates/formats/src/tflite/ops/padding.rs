@@ -179,6 +179,7 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
             }
             Op::Conv2d(_)
             | Op::Pool2d(_)
+            | Op::ConvTranspose2d(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::Activation { .. }
@@ -189,6 +190,7 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
             | Op::Resize2d(_)
             | Op::GlobalPool2d { .. }
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)
@@ -216,7 +218,8 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
             PoolKind::Max => node.inputs.first().is_some_and(|&x| never_negative(graph, producers, x)),
             PoolKind::Average => false,
         },
-        Op::FullyConnected(_)
+        Op::ConvTranspose2d(_)
+        | Op::FullyConnected(_)
         | Op::BatchNorm(_)
         | Op::Activation { .. }
         | Op::Prelu
@@ -226,6 +229,7 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
         | Op::Resize2d(_)
         | Op::GlobalPool2d { .. }
         | Op::Flatten
+        | Op::Reshape { .. }
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)
@@ -250,6 +254,7 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
             Op::Softmax(_) => return true,
             Op::Activation { function } => return hides_negatives(Some(*function)),
             Op::Conv2d(conv) => return hides_negatives(conv.activation),
+            Op::ConvTranspose2d(conv) => return hides_negatives(conv.activation),
             Op::FullyConnected(dense) => return hides_negatives(dense.activation),
             Op::Elementwise(elementwise) => return hides_negatives(elementwise.activation),
             Op::Pad(pad) => input.filter(|_| pad.value >= 0.0),
@@ -257,6 +262,7 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
             | Op::GlobalPool2d { .. }
             | Op::Resize2d(_)
             | Op::Flatten
+            | Op::Reshape { .. }
             | Op::Dropout(_)
             | Op::Quantize { .. } => input,
             Op::BatchNorm(_) | Op::Prelu | Op::Concat(_) | Op::FakeQuantize(_) | Op::Opaque(_) => {

@@ -5,12 +5,14 @@ mod gather;
 mod geometry;
 mod region;
 mod tile;
+mod transposed;
 mod weights;
 mod winograd;
 
 use depthwise::Depthwise;
 use gather::Gather;
 pub use geometry::{Conv2dGeometry, Padding};
+pub use transposed::ConvTranspose2d;
 use weights::WeightGradient;
 pub use winograd::WinogradTile;
 use winograd::{WinogradGradient, WinogradMap};
