@@ -27,7 +27,9 @@ proptest! {
     fn names_survive(seed: u64) {
         let graph = network(seed);
         let again = onnx::read(onnx::write(&graph).expect("writes")).expect("reads");
-        for node in &graph.nodes {
+        // What only changes how a tensor is seen is told by the layer that needs it.
+        let seen = |op: &Op| matches!(op, Op::Flatten | Op::Reshape { .. });
+        for node in graph.nodes.iter().filter(|node| !seen(&node.op)) {
             prop_assert!(again.nodes.iter().any(|other| other.name == node.name), "{}", node.name);
         }
         for (ids, others) in [(&graph.inputs, &again.inputs), (&graph.outputs, &again.outputs)] {

@@ -68,7 +68,7 @@ impl<'g> Emitter<'g> {
             let mut inside = tensor.name.clone();
             if tensor.shape.rank() == 4 {
                 inside = self.value_name(&format!("{}/nchw", tensor.name));
-                let axes = TO_FIRST.map(|axis| axis as i64).to_vec();
+                let axes = integers(&TO_FIRST)?;
                 let name = self.node_name(&inside);
                 let fields = vec![("perm", Field::Integers(axes))];
                 self.push(name, "Transpose", vec![tensor.name.clone()], inside.clone(), fields);

@@ -307,12 +307,14 @@ impl<'m> Importer<'m> {
         x: TensorId,
         dims: Vec<Dim>,
     ) -> Result<TensorId> {
-        match (&dims[..], self.shape(x).dims().first()) {
-            ([batch, Dim::Fixed(_)], Some(first)) if batch == first => {
+        let behind = dims.get(1..).and_then(|rest| Shape::new(rest.to_vec()).sizes());
+        match (behind, dims.first() == self.shape(x).dims().first()) {
+            (Some(sizes), true) if sizes.len() == 1 => {
                 self.add_helper(operation, "flatten", Op::Flatten, &[x])
             }
-            _ => Err(operation.unsupported(format!(
-                "expected a reshape to [N, K], found one from {} to {}",
+            (Some(shape), true) => self.add_helper(operation, "reshape", Op::Reshape { shape }, &[x]),
+            (Some(_) | None, _) => Err(operation.unsupported(format!(
+                "expected a reshape that keeps the batch, found one from {} to {}",
                 self.shape(x),
                 Shape::new(dims)
             ))),

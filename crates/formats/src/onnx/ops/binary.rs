@@ -86,7 +86,7 @@ fn fuse_bias<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Resul
     let Some(constant) = importer.per_channel(&x, &constant) else {
         return Ok(None);
     };
-    let is_layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::FullyConnected(_));
+    let is_layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_));
     match importer.only_read_here(name, x.tensor) {
         Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => {}
         Some(_) | None => return Ok(None),

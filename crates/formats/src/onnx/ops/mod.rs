@@ -10,6 +10,7 @@ mod pooling;
 mod resize;
 mod shape;
 mod softmax;
+mod transposed;
 mod window;
 
 use super::constant::Constant;
@@ -33,6 +34,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
         "Concat" => binary::read_concat(importer, operation),
         "Constant" => read_constant(importer, operation),
         "Conv" => convolution::read(importer, operation),
+        "ConvTranspose" => transposed::read(importer, operation),
         "Div" => binary::read(importer, operation, Binary::Divide),
         "Dropout" => normalisation::read_dropout(importer, operation),
         "Elu" => activation::read_elu(importer, operation),
@@ -121,6 +123,7 @@ fn image_order(importer: &Importer<'_>, operation: Operation<'_>, x: &Activation
 pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
     match &node.op {
         Op::Conv2d(conv) => convolution::write(emitter, node, conv),
+        Op::ConvTranspose2d(conv) => transposed::write(emitter, node, conv),
         Op::FullyConnected(_) => dense::write(emitter, node),
         Op::BatchNorm(norm) => normalisation::write(emitter, node, norm),
         Op::Activation { function } => {
@@ -135,6 +138,7 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
         Op::Pool2d(pool) => pooling::write(emitter, node, pool),
         Op::GlobalPool2d { kind } => pooling::write_global(emitter, node, *kind),
         Op::Flatten => shape::write_flatten(emitter, node),
+        Op::Reshape { shape } => shape::write_reshape(emitter, node, shape),
         Op::Softmax(softmax) => softmax::write(emitter, node, softmax),
         Op::Dropout(dropout) => normalisation::write_dropout(emitter, node, dropout),
         Op::FakeQuantize(_) => Err(refusal(node, "quantize the network")),

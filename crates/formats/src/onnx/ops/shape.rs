@@ -1,7 +1,7 @@
 //! Transpose, Reshape, Flatten, Squeeze and Unsqueeze: they change how the model sees a tensor, and seldom the tensor.
 
 use crate::error::Result;
-use crate::onnx::emitter::{Emitter, Field};
+use crate::onnx::emitter::{Emitter, Field, TO_FIRST, integers};
 use crate::onnx::fold::{Folded, Number, slice_bounds};
 use crate::onnx::importer::{Activation, Importer, Value};
 use crate::onnx::operation::Operation;
@@ -282,6 +282,19 @@ pub(super) fn read_expand<'m>(importer: &mut Importer<'m>, operation: Operation<
             Shape::new(own)
         ))),
     }
+}
+
+pub(super) fn write_reshape(emitter: &mut Emitter<'_>, node: &Node, shape: &[usize]) -> Result<()> {
+    let x = emitter.channels_last(node, 0)?;
+    // A size of 0 stands for the input's own.
+    let sizes = emitter.list(node, "shape", &[&[0], shape].concat())?;
+    let inputs = vec![x, sizes];
+    if shape.len() + 1 != TO_FIRST.len() {
+        return emitter.layer(node, "Reshape", inputs, Vec::new());
+    }
+    let image = emitter.helper(node, "reshape", "Reshape", inputs, Vec::new());
+    let axes = integers(&TO_FIRST)?;
+    emitter.layer(node, "Transpose", vec![image], vec![("perm", Field::Integers(axes))])
 }
 
 pub(super) fn write_flatten(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
