@@ -103,7 +103,8 @@ impl Constant {
     }
 
     pub(super) fn elements(&self) -> usize {
-        self.dims.iter().product()
+        // Behind a size of 0, the others need not be such that they can be multiplied.
+        if self.dims.contains(&0) { 0 } else { self.dims.iter().product() }
     }
 
     /// The view whose axis `k` is this one's axis `axes[k]`; each axis is named once.
@@ -114,7 +115,8 @@ impl Constant {
 
     /// The view of other dimensions with the same elements in the same order, if one without a copy exists.
     pub(super) fn reshaped(&self, dims: Vec<usize>) -> Option<Self> {
-        if dims.len() > GREATEST_RANK || dims.iter().product::<usize>() != self.elements() {
+        let count = dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if dims.len() > GREATEST_RANK || count != Some(self.elements()) {
             return None;
         }
         let old = || self.dims.iter().copied().zip(self.strides.iter().copied()).filter(|(size, _)| *size != 1);

@@ -215,29 +215,34 @@ fn gather<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<F
 
 fn slice<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Folded> {
     operation.expect(1..=5, &["starts", "ends", "axes"])?;
-    let folded = given(importer, operation, 0)?;
-    let bounds = slice_bounds(importer, operation)?;
-    let ([_], [(start, end, axis, step)]) = (&folded.dims[..], &bounds[..]) else {
-        return Err(operation.unsupported(format!("expected a list of constants, found {:?}", folded.dims)));
-    };
-    let length = folded.numbers.len();
-    operation.axis(*axis, 1)?;
-    let numbers = match usize::try_from(*step) {
-        Ok(step) if step > 0 => {
-            let kept = folded.numbers.get(clamp(*start, length)..clamp(*end, length)).unwrap_or_default();
-            kept.iter().copied().step_by(step).collect()
-        }
-        Ok(_) | Err(_) => {
-            // Backwards, −1 behind the wrap stands for the place before the first.
-            let last = clamp(*start, length).min(length.saturating_sub(1));
-            let whole = *step == -1 && *end < -i64::try_from(length).unwrap_or(i64::MAX) && last + 1 == length;
-            if !whole {
-                return Err(operation.unsupported("expected a step forward or the reversal of all"));
-            }
-            folded.numbers.iter().rev().copied().collect()
-        }
-    };
-    Ok(Folded::list(numbers))
+    let mut folded = given(importer, operation, 0)?;
+    for (start, end, axis, step) in slice_bounds(importer, operation)? {
+        let axis = operation.axis(axis, folded.dims.len())?;
+        let size = folded.dims[axis];
+        check_count(size, operation, &mut importer.budget)?;
+        let places = places(start, end, step, size)
+            .ok_or_else(|| operation.invalid("expected a step other than 0, found 0"))?;
+        let outer: usize = folded.dims[..axis].iter().product();
+        let inner = folded.numbers.len() / (outer * size).max(1);
+        let rows = |block: usize| places.iter().map(move |place| block * size + place);
+        let taken = (0..outer).flat_map(rows).flat_map(|row| &folded.numbers[row * inner..][..inner]);
+        folded = Folded { numbers: taken.copied().collect(), dims: folded.dims.clone() };
+        folded.dims[axis] = places.len();
+    }
+    Ok(folded)
+}
+
+/// The places of an axis that a slice takes, in its order; `None` for a step of 0.
+fn places(start: i64, end: i64, step: i64, size: usize) -> Option<Vec<usize>> {
+    let length = i64::try_from(size).ok()?;
+    let from_start = |bound: i64| if bound < 0 { bound.saturating_add(length) } else { bound };
+    // Backwards, −1 stands for the place before the first.
+    let [least, greatest] = if step > 0 { [0, length] } else { [-1, length - 1] };
+    let (start, end) = (from_start(start), from_start(end).clamp(least, greatest));
+    let start = if step > 0 { start.clamp(0, length) } else { start.min(length - 1) };
+    let places = std::iter::successors(Some(start), |place| place.checked_add(step));
+    let inside = |place: &i64| if step > 0 { *place < end } else { *place > end };
+    (step != 0).then(|| places.take_while(inside).filter_map(|place| usize::try_from(place).ok()).collect())
 }
 
 /// Start, end, axis and step of each axis that is cut.

@@ -124,6 +124,12 @@ fn reshape<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, target: Ve
         Value::Activation(x) => {
             let shape = importer.shape(x.tensor).clone();
             let Some(Reshaped { view, cut }) = x.view.reshaped(&shape, &target) else {
+                let plain: Vec<usize> = (0..x.view.rank()).collect();
+                if x.view.is_row_major(&plain) {
+                    let order: Vec<usize> = (0..target.len()).collect();
+                    let tensor = importer.cut(operation, x.tensor, target)?;
+                    return Ok(importer.ordered(tensor, &order));
+                }
                 return Err(operation.unsupported(format!(
                     "expected a reshape of `{}` {shape} that keeps the batch and cuts or joins whole axes, \
                      found {}",
@@ -138,23 +144,25 @@ fn reshape<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, target: Ve
             Ok(Value::Activation(Activation { tensor, view }))
         }
         Value::Constant(constant) => {
-            let reshaped = sizes.and_then(|sizes| constant.reshaped(sizes));
-            reshaped.map(Value::Constant).ok_or_else(|| {
-                operation.unsupported(format!(
-                    "expected a reshape of the constant {:?} without a copy, found {}",
-                    constant.dims,
-                    Shape::new(target)
-                ))
-            })
+            if let Some(reshaped) = sizes.clone().and_then(|sizes| constant.reshaped(sizes)) {
+                return Ok(Value::Constant(reshaped));
+            }
+            let folded = Folded::of(&constant, operation, &mut importer.budget)?;
+            reshape_numbers(operation, folded.numbers, sizes)
         }
-        Value::Folded(Folded { numbers, .. }) => match sizes {
-            Some(dims) if dims.iter().product::<usize>() == numbers.len() => {
-                Ok(Value::Folded(Folded { dims, numbers }))
-            }
-            Some(_) | None => {
-                Err(operation.invalid(format!("expected a shape for {} elements", numbers.len())))
-            }
-        },
+        Value::Folded(Folded { numbers, .. }) => reshape_numbers(operation, numbers, sizes),
+    }
+}
+
+fn reshape_numbers(
+    operation: Operation<'_>,
+    numbers: Vec<Number>,
+    sizes: Option<Vec<usize>>,
+) -> Result<Value> {
+    let count = |dims: &[usize]| dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    match sizes {
+        Some(dims) if count(&dims) == Some(numbers.len()) => Ok(Value::Folded(Folded { dims, numbers })),
+        Some(_) | None => Err(operation.invalid(format!("expected a shape for {} elements", numbers.len()))),
     }
 }
 
