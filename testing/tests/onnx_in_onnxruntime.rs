@@ -54,7 +54,8 @@ fn judge(graphs: &[Graph]) {
         })
         .collect();
     let files: Vec<Vec<u8>> = graphs.iter().map(|graph| onnx::write(graph).expect("writes")).collect();
-    let expected: Vec<Vec<f32>> = graphs.iter().zip(&inputs).map(|(graph, input)| run(graph, input)).collect();
+    let expected: Vec<Vec<f32>> =
+        graphs.iter().zip(&inputs).map(|(graph, input)| run(graph, input)).collect();
     for ((graph, file), (input, expected)) in graphs.iter().zip(&files).zip(inputs.iter().zip(&expected)) {
         let again = onnx::read(file.clone()).expect("reads");
         let difference = difference(expected, &run(&again, input));

@@ -52,7 +52,10 @@ fn extension(path: &Path) -> Option<String> {
 
 fn unknown_extension(found: Option<&str>) -> FormatError {
     let found = found.map_or("none".to_owned(), |extension| format!(".{extension}"));
-    FormatError::unsupported("file name", format!("expected the extension .onnx, .tflite or .taper, found {found}"))
+    FormatError::unsupported(
+        "file name",
+        format!("expected the extension .onnx, .tflite or .taper, found {found}"),
+    )
 }
 
 /// Writes a file so that a reader sees either the old content or all of the new one, whatever happens in between:

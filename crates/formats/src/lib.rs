@@ -1,4 +1,4 @@
-//! Bytes to graphs and back: TFLite and Taper checkpoints; and arrays in NumPy's format.
+//! Bytes to graphs and back: TFLite, ONNX and Taper checkpoints; and arrays in NumPy's format.
 //!
 //! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
 //! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.

@@ -119,7 +119,8 @@ impl Constant {
         if dims.len() > GREATEST_RANK || count != Some(self.elements()) {
             return None;
         }
-        let old = || self.dims.iter().copied().zip(self.strides.iter().copied()).filter(|(size, _)| *size != 1);
+        let old =
+            || self.dims.iter().copied().zip(self.strides.iter().copied()).filter(|(size, _)| *size != 1);
         if self.elements() == 0 {
             return None;
         }

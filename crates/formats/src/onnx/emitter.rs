@@ -297,9 +297,7 @@ fn unique(taken: &mut HashSet<String>, wanted: &str) -> String {
 fn attribute(name: &str, field: Field<'_>) -> schema::Attribute {
     let named = schema::Attribute { name: name.to_owned(), ..schema::Attribute::default() };
     match field {
-        Field::Integer(value) => {
-            schema::Attribute { i: Some(value), kind: attribute_type::INT, ..named }
-        }
+        Field::Integer(value) => schema::Attribute { i: Some(value), kind: attribute_type::INT, ..named },
         Field::Float(value) => schema::Attribute { f: Some(value), kind: attribute_type::FLOAT, ..named },
         Field::Integers(ints) => schema::Attribute { ints, kind: attribute_type::INTS, ..named },
         Field::Text(text) => schema::Attribute {
@@ -347,9 +345,7 @@ fn value_info(tensor: &Tensor) -> Result<schema::ValueInfo> {
 fn shape(shape: &Shape) -> Result<schema::TensorShape> {
     let dim = |dim: &Dim| {
         Ok(match *dim {
-            Dim::Fixed(size) => {
-                schema::Dimension { dim_value: integers(&[size])?.pop(), dim_param: None }
-            }
+            Dim::Fixed(size) => schema::Dimension { dim_value: integers(&[size])?.pop(), dim_param: None },
             Dim::Batch(_) => schema::Dimension { dim_value: None, dim_param: Some(BATCH.to_owned()) },
         })
     };

@@ -300,13 +300,22 @@ impl<'m> Importer<'m> {
         self.cut(operation, x.tensor, dims)
     }
 
-    /// The same elements in another shape.
-    pub(super) fn cut(
+    /// A tensor of one axis for each of the activation's, and the order in which it has them.
+    ///
+    /// # Errors
+    /// If the elements would have to be transposed.
+    pub(super) fn laid_out(
         &mut self,
         operation: Operation<'m>,
-        x: TensorId,
-        dims: Vec<Dim>,
-    ) -> Result<TensorId> {
+        x: &Activation,
+    ) -> Result<(TensorId, Vec<usize>)> {
+        let order = x.view.order(self.shape(x.tensor)).or_else(|| x.view.row_major_order());
+        let order = order.unwrap_or_else(|| (0..x.view.rank()).collect());
+        Ok((self.arranged(operation, x, &order)?, order))
+    }
+
+    /// The same elements in another shape.
+    pub(super) fn cut(&mut self, operation: Operation<'m>, x: TensorId, dims: Vec<Dim>) -> Result<TensorId> {
         let behind = dims.get(1..).and_then(|rest| Shape::new(rest.to_vec()).sizes());
         match (behind, dims.first() == self.shape(x).dims().first()) {
             (Some(sizes), true) if sizes.len() == 1 => {
@@ -335,7 +344,12 @@ impl<'m> Importer<'m> {
 
     /// The value that stands for a tensor whose axis `k` is the value's axis `order[k]`.
     pub(super) fn ordered(&self, tensor: TensorId, order: &[usize]) -> Value {
-        Value::Activation(Activation { tensor, view: View::ordered(self.shape(tensor), order) })
+        Value::Activation(self.seen(tensor, order))
+    }
+
+    /// The activation that stands for a tensor whose axis `k` is its axis `order[k]`.
+    pub(super) fn seen(&self, tensor: TensorId, order: &[usize]) -> Activation {
+        Activation { tensor, view: View::ordered(self.shape(tensor), order) }
     }
 
     /// The value that stands for a tensor of images.

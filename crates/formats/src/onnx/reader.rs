@@ -143,7 +143,10 @@ fn read_inputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> Re
 fn input_dims(input: &schema::ValueInfo, subject: &str) -> Result<Vec<Dim>> {
     let tensor = input.of_type.as_ref().and_then(|of| of.tensor.as_ref());
     let (Some(tensor), Some(shape)) = (tensor, tensor.and_then(|tensor| tensor.shape.as_ref())) else {
-        return Err(FormatError::unsupported(subject, "expected a tensor of known rank, found another value"));
+        return Err(FormatError::unsupported(
+            subject,
+            "expected a tensor of known rank, found another value",
+        ));
     };
     if tensor.elem_type != data_type::FLOAT {
         return Err(FormatError::unsupported(
@@ -212,7 +215,9 @@ fn read_node<'m>(importer: &mut Importer<'m>, node: &'m schema::Node) -> Result<
         return Err(operation.invalid("expected an output, found none"));
     };
     if let Some(used) = others.iter().find(|name| importer.reads(name) > 0) {
-        return Err(operation.unsupported(format!("expected only its first output to be read, found `{used}`")));
+        return Err(
+            operation.unsupported(format!("expected only its first output to be read, found `{used}`"))
+        );
     }
     let value = match fold::fold(importer, operation)? {
         Some(value) => value,
@@ -225,8 +230,11 @@ fn read_node<'m>(importer: &mut Importer<'m>, node: &'m schema::Node) -> Result<
 }
 
 fn read_outputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> Result<()> {
-    let writers: HashMap<&str, &schema::Node> =
-        source.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
+    let writers: HashMap<&str, &schema::Node> = source
+        .node
+        .iter()
+        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
+        .collect();
     for output in &source.output {
         let name = output.name.as_str();
         let subject = || format!("output `{name}`");
@@ -240,10 +248,7 @@ fn read_outputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> R
             }
         };
         let tensor = match (x.view.order(importer.shape(x.tensor)), writers.get(name)) {
-            (None, Some(node)) => {
-                let plain: Vec<usize> = (0..x.view.rank()).collect();
-                importer.arranged(Operation(node), &x, &plain)?
-            }
+            (None, Some(node)) => importer.laid_out(Operation(node), &x)?.0,
             (Some(_), _) | (None, None) => x.tensor,
         };
         // An output that another node's transposition made has the name of the tensor before it.

@@ -1,8 +1,8 @@
 //! Models made by hand: what is folded, what is refused and how, and files that try to harm.
 
 use super::schema::{
-    Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Tensor, TensorShape, TensorType, Type, ValueInfo,
-    data_type,
+    Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Tensor, TensorShape, TensorType, Type,
+    ValueInfo, data_type,
 };
 use super::{read, read_beside};
 use crate::error::ErrorKind;
@@ -97,10 +97,15 @@ fn attributes_of_old_sets_and_inputs_of_new_ones_say_the_same() {
         vec![
             node("Pad", &["image"], "p", vec![ints("pads", &[0, 0, 1, 0, 0, 0, 2, 3])]),
             node("Squeeze", &["p"], "s", vec![ints("axes", &[])]),
-            node("Clip", &["s"], "y", vec![
-                Attribute { name: "min".to_owned(), f: Some(0.0), ..Attribute::default() },
-                Attribute { name: "max".to_owned(), f: Some(6.0), ..Attribute::default() },
-            ]),
+            node(
+                "Clip",
+                &["s"],
+                "y",
+                vec![
+                    Attribute { name: "min".to_owned(), f: Some(0.0), ..Attribute::default() },
+                    Attribute { name: "max".to_owned(), f: Some(6.0), ..Attribute::default() },
+                ],
+            ),
         ],
         Vec::new(),
     );
@@ -118,7 +123,9 @@ fn attributes_of_old_sets_and_inputs_of_new_ones_say_the_same() {
     );
     let (old, new) = (graph(&old), graph(&new));
     assert!(old == new);
-    let Op::Pad(pad) = &new.nodes[0].op else { panic!("expected a border, found {}", new.nodes[0].op.name()) };
+    let Op::Pad(pad) = &new.nodes[0].op else {
+        panic!("expected a border, found {}", new.nodes[0].op.name())
+    };
     assert_eq!(pad.padding, Padding { top: 1, bottom: 2, left: 0, right: 3 });
 }
 
@@ -171,8 +178,7 @@ fn sizes_computed_from_the_shape_leave_one_resize() {
         node("Resize", &["image", "", "", "sizes"], "y", vec![text("mode", "linear")]),
     ];
     let two = Tensor { dims: Vec::new(), ..integers("two", &[2]) };
-    let constants =
-        vec![two, integers("zero", &[0]), integers("two_list", &[2]), floats("factor", &[], 2.0)];
+    let constants = vec![two, integers("zero", &[0]), integers("two_list", &[2]), floats("factor", &[], 2.0)];
     let graph = graph(&model(12, nodes, constants));
     let [only] = &graph.nodes[..] else { panic!("expected one node, found {}", graph.nodes.len()) };
     let Op::Resize2d(resize) = &only.op else { panic!("expected a resize, found {}", only.op.name()) };
@@ -182,7 +188,9 @@ fn sizes_computed_from_the_shape_leave_one_resize() {
 
 #[test]
 fn what_a_graph_cannot_express_is_refused_by_name() {
-    let one = |kind: &str, attributes: Vec<Attribute>| model(13, vec![node(kind, &["image"], "y", attributes)], vec![]);
+    let one = |kind: &str, attributes: Vec<Attribute>| {
+        model(13, vec![node(kind, &["image"], "y", attributes)], vec![])
+    };
     let unsupported = ErrorKind::Unsupported;
     refused(&one("If", Vec::new()), unsupported, &["node `y` (If)", "operator that Taper knows"]);
     refused(&one("Relu", vec![int("mystery", 1)]), unsupported, &["(Relu)", "`mystery`"]);
@@ -244,7 +252,8 @@ fn external_data_stays_inside_the_folder() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let inside = folder.path().join("model");
     fs::create_dir(&inside).expect("creates");
-    let weights: Vec<u8> = [7u8; 4].into_iter().chain([1.0f32; 12].iter().flat_map(|w| w.to_le_bytes())).collect();
+    let weights: Vec<u8> =
+        [7u8; 4].into_iter().chain([1.0f32; 12].iter().flat_map(|w| w.to_le_bytes())).collect();
     fs::write(inside.join("weights.bin"), &weights).expect("writes");
     fs::write(folder.path().join("secret"), &weights).expect("writes");
     let with = |location: &str, offset: &str| {

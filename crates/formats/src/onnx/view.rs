@@ -194,6 +194,16 @@ impl View {
             .collect::<Option<_>>()?;
         self.is_ordered(shape, &order).then_some(order)
     }
+
+    /// An order of the value's axes in which the tensor's elements, read row-major, are the value's. That of images in the
+    /// graph comes first, the model's own second.
+    pub(super) fn row_major_order(&self) -> Option<Vec<usize>> {
+        let plain: Vec<usize> = (0..self.rank()).collect();
+        let mut sorted = plain.clone();
+        sorted.sort_by_key(|&axis| self.0[axis].first());
+        let images = (self.rank() == 4).then(|| CHANNELS_LAST.to_vec());
+        images.into_iter().chain([plain, sorted]).find(|order| self.is_row_major(order))
+    }
 }
 
 #[cfg(test)]

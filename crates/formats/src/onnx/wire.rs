@@ -117,8 +117,7 @@ const VALUE_INFO: Kind = Kind {
     bytes: size_of::<schema::ValueInfo>(),
     fields: &[(1, Content::Text), (2, Content::Message(&TYPE))],
 };
-const TYPE: Kind =
-    Kind { bytes: size_of::<schema::Type>(), fields: &[(1, Content::Message(&TENSOR_TYPE))] };
+const TYPE: Kind = Kind { bytes: size_of::<schema::Type>(), fields: &[(1, Content::Message(&TENSOR_TYPE))] };
 const TENSOR_TYPE: Kind =
     Kind { bytes: size_of::<schema::TensorType>(), fields: &[(2, Content::Message(&SHAPE))] };
 const SHAPE: Kind =

@@ -85,6 +85,8 @@ pub(super) fn read_hard_sigmoid<'m>(importer: &mut Importer<'m>, operation: Oper
 pub(super) fn read_prelu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
     operation.expect(2..=2, &[])?;
     let (x, slopes) = (importer.activation(operation, 0)?, importer.required(operation, 1)?);
+    let (tensor, order) = importer.laid_out(operation, &x)?;
+    let x = importer.seen(tensor, &order);
     let slopes = importer.per_channel(&x, &slopes).ok_or_else(|| {
         operation.unsupported(format!("expected one slope for each channel, found {:?}", slopes.dims))
     })?;
@@ -122,9 +124,7 @@ pub(in crate::onnx) fn write(
             emitter.push(sigmoid, "Sigmoid", vec![x.clone()], gate.clone(), Vec::new());
             ("Mul", vec![x, gate], Vec::new())
         }
-        Activation::ReluN1To1 => {
-            ("Clip", vec![x, emitter.scalar(-1.0)?, emitter.scalar(1.0)?], Vec::new())
-        }
+        Activation::ReluN1To1 => ("Clip", vec![x, emitter.scalar(-1.0)?, emitter.scalar(1.0)?], Vec::new()),
     };
     emitter.push(name.to_owned(), kind, inputs, y, fields);
     Ok(())

@@ -52,8 +52,7 @@ fn read_with_constant<'m>(
     let x = importer.activation(operation, x)?;
     let rank = x.view.rank().max(constant.dims.len());
     let x = widened(x, rank);
-    let order = x.view.order(importer.shape(x.tensor)).unwrap_or_else(|| (0..rank).collect());
-    let tensor = importer.arranged(operation, &x, &order)?;
+    let (tensor, order) = importer.laid_out(operation, &x)?;
     let ones = std::iter::repeat_n(1, rank - constant.dims.len());
     let dims = ones.chain(constant.dims.iter().copied()).collect();
     let aligned = constant.reshaped(dims).map(|constant| constant.transposed(&order));
@@ -108,6 +107,7 @@ fn meet<'m>(
     let rank = operands.first().map_or(0, |x| x.view.rank());
     let mut orders: Vec<Vec<usize>> =
         operands.iter().filter_map(|x| x.view.order(importer.shape(x.tensor))).collect();
+    orders.extend(operands.iter().filter_map(|x| x.view.row_major_order()));
     orders.push((0..rank).collect());
     let as_is = |order: &Vec<usize>| {
         operands.iter().filter(|x| x.view.is_ordered(importer.shape(x.tensor), order)).count()
@@ -120,10 +120,7 @@ fn meet<'m>(
     // The first of the best, so that the choice follows from the order of the operands.
     let best = orders.iter().filter(possible).rev().max_by_key(|order| as_is(order));
     let order = best.or(orders.first()).cloned().unwrap_or_default();
-    let tensors = operands
-        .iter()
-        .map(|x| importer.arranged(operation, x, &order))
-        .collect::<Result<_>>()?;
+    let tensors = operands.iter().map(|x| importer.arranged(operation, x, &order)).collect::<Result<_>>()?;
     Ok((tensors, order))
 }
 
@@ -173,7 +170,8 @@ fn operand(emitter: &mut Emitter<'_>, node: &Node, position: usize) -> Result<St
 }
 
 pub(super) fn write_concat(emitter: &mut Emitter<'_>, node: &Node, concat: &Concat) -> Result<()> {
-    let inputs = (0..node.inputs.len()).map(|position| emitter.input(node, position)).collect::<Result<_>>()?;
+    let inputs =
+        (0..node.inputs.len()).map(|position| emitter.input(node, position)).collect::<Result<_>>()?;
     let images = emitter.tensor(node, 0).shape.rank() == 4;
     let inside = TO_FIRST.iter().position(|&axis| axis == concat.axis).filter(|_| images);
     let axis = window::count(inside.unwrap_or(concat.axis))?;

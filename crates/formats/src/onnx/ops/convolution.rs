@@ -14,8 +14,9 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     operation.expect(2..=3, &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"])?;
     let weights = importer.required(operation, 1)?;
     let &[_, _, height, width] = &weights.dims[..] else {
-        return Err(operation
-            .unsupported(format!("expected weights of a 2-D convolution, found {:?}", weights.dims)));
+        return Err(
+            operation.unsupported(format!("expected weights of a 2-D convolution, found {:?}", weights.dims))
+        );
     };
     let x = importer.image(operation, 0)?;
     let input = super::pixels(importer, operation, x)?;

@@ -37,9 +37,7 @@ fn weights<'m>(importer: &Importer<'m>, operation: Operation<'m>) -> Result<Cons
     let weights = importer.required(operation, 1)?;
     match weights.dims[..] {
         [_, _] => Ok(weights),
-        _ => {
-            Err(operation.unsupported(format!("expected a matrix of weights, found {:?}", weights.dims)))
-        }
+        _ => Err(operation.unsupported(format!("expected a matrix of weights, found {:?}", weights.dims))),
     }
 }
 
@@ -77,9 +75,10 @@ fn rows<'m>(
     x: &Activation,
 ) -> Result<(TensorId, Vec<usize>)> {
     let shape = importer.shape(x.tensor);
-    let last = x.view.rank().checked_sub(1).filter(|&last| last > 0).ok_or_else(|| {
-        operation.unsupported("expected an input [N, K], found one of fewer dimensions")
-    })?;
+    let last =
+        x.view.rank().checked_sub(1).filter(|&last| last > 0).ok_or_else(|| {
+            operation.unsupported("expected an input [N, K], found one of fewer dimensions")
+        })?;
     let outer: Vec<usize> = (0..last).flat_map(|axis| x.view.axes(axis)).copied().collect();
     let columns = x.view.axes(last).to_vec();
     if !matches!(outer[..], [] | [0]) || columns.contains(&0) {
@@ -97,7 +96,12 @@ fn rows<'m>(
 
 /// Weights `[O,I]`, whose features come in the order of `columns`, in the order of the tensor's axes. Where the order
 /// changes, the features are seen as those axes.
-fn in_order(importer: &Importer<'_>, x: &Activation, weights: &Constant, columns: &[usize]) -> Option<Constant> {
+fn in_order(
+    importer: &Importer<'_>,
+    x: &Activation,
+    weights: &Constant,
+    columns: &[usize],
+) -> Option<Constant> {
     if columns.is_sorted() {
         return Some(weights.clone());
     }

@@ -19,7 +19,6 @@ use super::external::Folder;
 use super::fold::{Folded, Number};
 use super::importer::{Activation, Importer, Value};
 use super::operation::Operation;
-use super::view::View;
 use crate::error::{FormatError, Result};
 use taper_graph::{Activation as Function, Binary, Node, Op, PoolKind, TensorId};
 
@@ -112,11 +111,16 @@ fn pixels(importer: &Importer<'_>, operation: Operation<'_>, x: TensorId) -> Res
     })
 }
 
-/// The axes of the model in the order in which a tensor of images has them.
-fn image_order(importer: &Importer<'_>, operation: Operation<'_>, x: &Activation) -> Result<Vec<usize>> {
-    let shape = importer.shape(x.tensor);
-    let order = (x.view.rank() == 4).then(|| View::order(&x.view, shape)).flatten();
-    order.ok_or_else(|| operation.unsupported(format!("expected images, found the tensor {shape}")))
+/// A tensor of images, and the order in which it has the model's axes.
+fn image<'m>(
+    importer: &mut Importer<'m>,
+    operation: Operation<'m>,
+    x: &Activation,
+) -> Result<(TensorId, Vec<usize>)> {
+    match x.view.rank() {
+        4 => importer.laid_out(operation, x),
+        rank => Err(operation.unsupported(format!("expected images, found {rank} dimensions"))),
+    }
 }
 
 /// Writes a node.

@@ -32,7 +32,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     if pads.iter().all(|&pad| pad == 0) {
         return Ok(Value::Activation(x));
     }
-    let order = super::image_order(importer, operation, &x)?;
+    let (tensor, order) = super::image(importer, operation, &x)?;
     let mut padding = Padding::default();
     for (place, &axis) in axes.iter().enumerate() {
         let count = |at: usize| operation.count("pads", pads[at]);
@@ -48,7 +48,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
             }
         }
     }
-    let y = importer.add(operation, Op::Pad(Pad { padding, value }), &[x.tensor])?;
+    let y = importer.add(operation, Op::Pad(Pad { padding, value }), &[tensor])?;
     Ok(importer.ordered(y, &order))
 }
 

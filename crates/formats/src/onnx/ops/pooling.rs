@@ -29,9 +29,7 @@ pub(super) fn read<'m>(
     let input = super::pixels(importer, operation, x)?;
     let window = Window::read(operation, input, operation.pair("kernel_shape", 0)?)?;
     if window.dilation != [1, 1] {
-        return Err(
-            operation.unsupported(format!("expected a dilation of 1, found {:?}", window.dilation))
-        );
+        return Err(operation.unsupported(format!("expected a dilation of 1, found {:?}", window.dilation)));
     }
     let Window { kernel, stride, padding: around, overhang, .. } = window;
     let mut padding = window.with_overhang();

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::onnx::emitter::{Emitter, Field};
 use crate::onnx::importer::{Importer, Value};
 use crate::onnx::operation::{GREATEST_COUNT, Operation};
-use taper_graph::{Dim, Node, Op, Resize2d, ResizeCoordinates, ResizeMethod};
+use taper_graph::{Dim, Node, Op, Resize2d, ResizeCoordinates, ResizeMethod, TensorId};
 
 /// The axis of an image along which pixels are placed: sizes, and the factor between them that the model gives.
 struct Axis {
@@ -33,13 +33,13 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     ];
     operation.expect(1..=4, &attributes)?;
     let x = importer.activation(operation, 0)?;
-    let order = super::image_order(importer, operation, &x)?;
-    let [height, width] = super::pixels(importer, operation, x.tensor)?;
+    let (tensor, order) = super::image(importer, operation, &x)?;
+    let [height, width] = super::pixels(importer, operation, tensor)?;
     let policy = operation.text("keep_aspect_ratio_policy", "stretch")?;
     if policy != "stretch" {
         return Err(operation.unsupported(format!("expected the aspect to be stretched, found `{policy}`")));
     }
-    let targets = targets(importer, operation, &order)?;
+    let targets = targets(importer, operation, tensor, &order)?;
     let axis = |input: usize, target: Target| target.axis(operation, input);
     let axes = [axis(height, targets[0])?, axis(width, targets[1])?];
     if operation.flag("antialias") && axes.iter().any(|axis| axis.output < axis.input) {
@@ -54,7 +54,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     };
     let coordinates = coordinates(importer, operation, method, &axes)?;
     let size = [axes[0].output, axes[1].output];
-    let y = importer.add(operation, Op::Resize2d(Resize2d { size, method, coordinates }), &[x.tensor])?;
+    let y = importer.add(operation, Op::Resize2d(Resize2d { size, method, coordinates }), &[tensor])?;
     Ok(importer.ordered(y, &order))
 }
 
@@ -96,7 +96,12 @@ impl Target {
 }
 
 /// Targets of height and width.
-fn targets<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, order: &[usize]) -> Result<[Target; 2]> {
+fn targets<'m>(
+    importer: &mut Importer<'m>,
+    operation: Operation<'m>,
+    tensor: TensorId,
+    order: &[usize],
+) -> Result<[Target; 2]> {
     let old = operation.kind() == "Upsample" || importer.opset < 11;
     let [scales_at, sizes_at] = if old { [1, usize::MAX] } else { [2, 3] };
     let scales = match operation.attribute("scales") {
@@ -109,9 +114,9 @@ fn targets<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, order: &[u
     let targets: Vec<Target> = match scales {
         Some(scales) => scales.into_iter().map(Target::Factor).collect(),
         None => {
-            let sizes = importer.numbers(operation, sizes_at)?.ok_or_else(|| {
-                operation.unsupported("expected constant scales or sizes, found neither")
-            })?;
+            let sizes = importer
+                .numbers(operation, sizes_at)?
+                .ok_or_else(|| operation.unsupported("expected constant scales or sizes, found neither"))?;
             let target = |number| match number {
                 crate::onnx::fold::Number::Integer(size) => Ok(Target::Size(size)),
                 crate::onnx::fold::Number::Batch => Ok(Target::Kept),
@@ -137,7 +142,7 @@ fn targets<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, order: &[u
         let of = axes.iter().position(|&axis| axis == order[place]);
         of.map_or(Target::Kept, |position| targets[position])
     };
-    let channels = importer.activation(operation, 0).map(|x| importer.shape(x.tensor).channels())?;
+    let channels = importer.shape(tensor).channels();
     for place in [0, 3] {
         let kept = match target(place) {
             Target::Kept => true,

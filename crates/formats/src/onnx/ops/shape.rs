@@ -170,11 +170,8 @@ pub(super) fn read_flatten<'m>(importer: &mut Importer<'m>, operation: Operation
     operation.expect(1..=1, &["axis"])?;
     let own = dims(importer, operation)?;
     let axis = operation.integer("axis").unwrap_or(1);
-    let axis = if usize::try_from(axis) == Ok(own.len()) {
-        own.len()
-    } else {
-        operation.axis(axis, own.len())?
-    };
+    let axis =
+        if usize::try_from(axis) == Ok(own.len()) { own.len() } else { operation.axis(axis, own.len())? };
     let product = |dims: &[Dim]| rest(dims, &[]);
     let (Some(outer), Some(inner)) = (product(&own[..axis]), product(&own[axis..])) else {
         return Err(operation.unsupported(format!(
@@ -242,10 +239,8 @@ pub(super) fn read_cast<'m>(importer: &mut Importer<'m>, operation: Operation<'m
     operation.expect(1..=1, &["to", "saturate"])?;
     let to = operation.integer("to").and_then(|code| i32::try_from(code).ok()).unwrap_or(0);
     if to != data_type::FLOAT {
-        return Err(operation.unsupported(format!(
-            "expected a cast of activations to float, found {}",
-            data_type::name(to)
-        )));
+        return Err(operation
+            .unsupported(format!("expected a cast of activations to float, found {}", data_type::name(to))));
     }
     importer.activation(operation, 0).map(Value::Activation)
 }

@@ -12,6 +12,8 @@ const OF_ONE_AXIS: i64 = 13;
 pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
     operation.expect(1..=1, &["axis"])?;
     let x = importer.activation(operation, 0)?;
+    let (tensor, order) = importer.laid_out(operation, &x)?;
+    let x = importer.seen(tensor, &order);
     let rank = x.view.rank();
     let one = importer.opset >= OF_ONE_AXIS;
     let axis = operation.axis(operation.integer("axis").unwrap_or(if one { -1 } else { 1 }), rank)?;

@@ -12,13 +12,13 @@ const READ: [usize; 4] = [1, 2, 3, 0];
 const WRITTEN: [usize; 4] = [3, 0, 1, 2];
 
 pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
-    let attributes =
-        ["auto_pad", "dilations", "group", "kernel_shape", "output_padding", "pads", "strides"];
+    let attributes = ["auto_pad", "dilations", "group", "kernel_shape", "output_padding", "pads", "strides"];
     operation.expect(2..=3, &attributes)?;
     let weights = importer.required(operation, 1)?;
     let &[_, _, height, width] = &weights.dims[..] else {
-        return Err(operation
-            .unsupported(format!("expected weights of a 2-D convolution, found {:?}", weights.dims)));
+        return Err(
+            operation.unsupported(format!("expected weights of a 2-D convolution, found {:?}", weights.dims))
+        );
     };
     let (groups, dilation) = (operation.integer("group").unwrap_or(1), operation.pair("dilations", 1)?);
     if groups != 1 || dilation != [1, 1] {

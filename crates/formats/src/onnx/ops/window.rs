@@ -68,12 +68,9 @@ pub(super) fn explicit(operation: Operation<'_>) -> Result<Padding> {
     let count = |value| operation.count("pads", value);
     match operation.integers("pads") {
         None => Ok(Padding::default()),
-        Some(&[top, left, bottom, right]) => Ok(Padding {
-            top: count(top)?,
-            bottom: count(bottom)?,
-            left: count(left)?,
-            right: count(right)?,
-        }),
+        Some(&[top, left, bottom, right]) => {
+            Ok(Padding { top: count(top)?, bottom: count(bottom)?, left: count(left)?, right: count(right)? })
+        }
         Some(other) => {
             Err(operation.unsupported(format!("expected pads of two dimensions, found {other:?}")))
         }
