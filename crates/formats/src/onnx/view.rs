@@ -180,6 +180,9 @@ impl View {
     /// The order in which the tensor has the value's axes as they are, if there is one. Axes of size 1 leave a choice, in
     /// which that of images in the graph comes first.
     pub(super) fn order(&self, shape: &Shape) -> Option<Vec<usize>> {
+        if shape.rank() != self.rank() {
+            return None;
+        }
         let plain: Vec<usize> = (0..self.rank()).collect();
         if self.rank() == 4 && self.is_ordered(shape, &CHANNELS_LAST) {
             return Some(CHANNELS_LAST.to_vec());
@@ -247,6 +250,14 @@ mod tests {
         let cut = Shape::new(cut.expect("the channels are cut"));
         assert_eq!(cut, Shape::batched(&[4, 6, 2, 4]));
         assert_eq!(view.dims(&cut), Some(target.to_vec()));
+    }
+
+    #[test]
+    fn added_axes_of_1_have_no_order_until_the_tensor_has_them() {
+        let shape = Shape::batched(&[4, 6]);
+        let view = View::ordered(&shape, &[0, 1, 2]).unsqueezed(&[1]);
+        assert_eq!(view.order(&shape), None);
+        assert_eq!(view.row_major_order(), Some(CHANNELS_LAST.to_vec()));
     }
 
     #[test]
