@@ -4,6 +4,8 @@ pub mod branches;
 pub mod chain;
 pub mod graphs;
 pub mod litert;
+pub mod onnxruntime;
+mod python;
 mod random;
 
 pub use random::Random;

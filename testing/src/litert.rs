@@ -1,8 +1,7 @@
 //! LiteRT (PyPI `ai-edge-litert`) as an outside judge, in a Python virtual environment of its own.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::python::{Python, read, write};
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// The pinned packages; the environment's folder carries their versions, so a new pin makes a new one.
@@ -41,7 +40,7 @@ pub struct Outcome {
 /// A Python interpreter that has LiteRT.
 #[derive(Debug, Clone)]
 pub struct Litert {
-    python: PathBuf,
+    python: Python,
 }
 
 impl Litert {
@@ -49,14 +48,9 @@ impl Litert {
     /// and the caller is to skip its test.
     #[must_use]
     pub fn set_up() -> Option<Self> {
-        static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PYTHON.get_or_init(environment) {
-            Ok(python) => Some(Self { python: python.clone() }),
-            Err(reason) => {
-                report(reason);
-                None
-            }
-        }
+        static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+        let python = PYTHON.get_or_init(|| Python::set_up("LiteRT", &PACKAGES));
+        python.clone().map(|python| Self { python })
     }
 
     /// Runs one model.
@@ -89,9 +83,7 @@ impl Litert {
             lines.push_str(&format!("{number} {resolver} {}\n", job.samples));
         }
         write(&folder.join("jobs"), lines.as_bytes())?;
-        let script = folder.join("litert.py");
-        write(&script, SCRIPT.as_bytes())?;
-        execute(Command::new(&self.python).arg(&script).arg(folder))?;
+        self.python.run(SCRIPT, folder)?;
         (0..jobs.len()).map(|number| outcome(folder, number)).collect()
     }
 }
@@ -104,59 +96,4 @@ fn outcome(folder: &Path, number: usize) -> Result<Outcome, String> {
         .collect::<Result<_, _>>()?;
     let names = String::from_utf8_lossy(&read(&folder.join(format!("{number}.names")))?).into_owned();
     Ok(Outcome { outputs, tensor_names: names.lines().map(str::to_owned).collect() })
-}
-
-/// Python of the ready environment. A lock lets one test make it while the others wait.
-fn environment() -> Result<PathBuf, String> {
-    let target = target_folder()?;
-    let name = format!("{}-{}", PACKAGES[0].replace("==", "-"), PACKAGES[1].replace("==", "-"));
-    let folder = target.join(&name);
-    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let ready = folder.join("ready");
-    let lock = target.join(format!("{name}.lock"));
-    let lock = File::create(&lock).map_err(|error| format!("cannot create {}: {error}", lock.display()))?;
-    lock.lock().map_err(|error| format!("cannot lock {name}: {error}"))?;
-    if ready.exists() {
-        return Ok(python);
-    }
-    if folder.exists() {
-        fs::remove_dir_all(&folder)
-            .map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
-    }
-    execute(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"];
-    execute(Command::new(&python).args(pip).args(PACKAGES))?;
-    write(&ready, b"")?;
-    Ok(python)
-}
-
-/// The folder that cargo builds in: the one above the test that bears cargo's mark.
-fn target_folder() -> Result<PathBuf, String> {
-    let test = std::env::current_exe().map_err(|error| format!("cannot find the running test: {error}"))?;
-    test.ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists())
-        .map(Path::to_owned)
-        .ok_or_else(|| format!("expected {} below a target folder", test.display()))
-}
-
-fn execute(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{program} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
-}
-
-#[allow(clippy::print_stderr, reason = "a skipped test must say so, and only the test's output can")]
-fn report(reason: &str) {
-    eprintln!("skipped: LiteRT is not to be had here: {reason}");
 }

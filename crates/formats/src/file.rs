@@ -1,7 +1,7 @@
 //! Files on disk: the reader chosen by a file's name, and writing that leaves nothing half-done.
 
 use crate::error::{FormatError, Result};
-use crate::{checkpoint, tflite};
+use crate::{checkpoint, onnx, tflite};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use taper_graph::Graph;
 
-/// Reads the network in a `.tflite` or `.taper` file.
+/// Reads the network in an `.onnx`, `.tflite` or `.taper` file.
 ///
 /// # Errors
 /// If the file cannot be read, its extension is unknown, or its content is not what the extension says; every
@@ -21,13 +21,14 @@ pub fn load(path: &Path) -> Result<Graph> {
 fn load_unnamed(path: &Path) -> Result<Graph> {
     let bytes = || fs::read(path).map_err(FormatError::io("read the file"));
     match extension(path).as_deref() {
+        Some("onnx") => onnx::read_beside(bytes()?, path.parent().unwrap_or(Path::new(""))),
         Some("tflite") => tflite::read(&bytes()?),
         Some("taper") => Ok(checkpoint::Checkpoint::from_bytes(&bytes()?)?.graph),
         other => Err(unknown_extension(other)),
     }
 }
 
-/// Writes a network to a `.tflite` or `.taper` file, as [`write_file_atomic`] does.
+/// Writes a network to an `.onnx`, `.tflite` or `.taper` file, as [`write_file_atomic`] does.
 ///
 /// # Errors
 /// If the extension is unknown, the format cannot express the network, or the file system refuses.
@@ -38,6 +39,7 @@ pub fn save(graph: &Graph, path: &Path) -> Result<()> {
 
 fn to_bytes(graph: &Graph, path: &Path) -> Result<Vec<u8>> {
     match extension(path).as_deref() {
+        Some("onnx") => onnx::write(graph),
         Some("tflite") => tflite::write(graph),
         Some("taper") => checkpoint::Checkpoint::new(graph.clone()).to_bytes(),
         other => Err(unknown_extension(other)),
@@ -50,7 +52,10 @@ fn extension(path: &Path) -> Option<String> {
 
 fn unknown_extension(found: Option<&str>) -> FormatError {
     let found = found.map_or("none".to_owned(), |extension| format!(".{extension}"));
-    FormatError::unsupported("file name", format!("expected the extension .tflite or .taper, found {found}"))
+    FormatError::unsupported(
+        "file name",
+        format!("expected the extension .onnx, .tflite or .taper, found {found}"),
+    )
 }
 
 /// Writes a file so that a reader sees either the old content or all of the new one, whatever happens in between:
@@ -140,11 +145,11 @@ mod tests {
 
     #[test]
     fn an_unknown_extension_says_what_is_supported() {
-        for (name, found) in [("net.onnx", ".onnx"), ("net", "none")] {
+        for (name, found) in [("net.pb", ".pb"), ("net", "none")] {
             let message = load(Path::new(name)).expect_err("refuses").to_string();
             assert_eq!(
                 message,
-                format!("{name}: file name: expected the extension .tflite or .taper, found {found}")
+                format!("{name}: file name: expected the extension .onnx, .tflite or .taper, found {found}")
             );
         }
     }

@@ -1,5 +1,5 @@
-//! Bytes to graphs and back: TFLite and Taper checkpoints; what a compiled Edge TPU model holds; and arrays in NumPy's
-//! format.
+//! Bytes to graphs and back: TFLite, ONNX and Taper checkpoints; what a compiled Edge TPU model holds; and arrays in
+//! NumPy's format.
 //!
 //! Readers take foreign bytes: they never panic, never allocate more than about four times the file, and tell what is
 //! *invalid* from what is *unsupported*. Writers are deterministic: the same graph gives the same bytes.
@@ -14,6 +14,7 @@ mod safetensors;
 pub mod checkpoint;
 pub mod edgetpu;
 pub mod npy;
+pub mod onnx;
 pub mod tflite;
 
 pub use checkpoint::{Checkpoint, ExtraTensor};
