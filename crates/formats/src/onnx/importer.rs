@@ -309,7 +309,10 @@ impl<'m> Importer<'m> {
         operation: Operation<'m>,
         x: &Activation,
     ) -> Result<(TensorId, Vec<usize>)> {
-        let order = x.view.order(self.shape(x.tensor)).or_else(|| x.view.row_major_order());
+        let stored = x.view.order(self.shape(x.tensor));
+        // Where sizes of 1 stand in an unusual place, the tensor gets the usual shape.
+        let usual = stored.clone().filter(|order| order.is_sorted() || *order == CHANNELS_LAST);
+        let order = usual.or_else(|| x.view.row_major_order()).or(stored);
         let order = order.unwrap_or_else(|| (0..x.view.rank()).collect());
         Ok((self.arranged(operation, x, &order)?, order))
     }

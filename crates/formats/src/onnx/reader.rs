@@ -247,9 +247,9 @@ fn read_outputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> R
                 return Err(FormatError::invalid(subject(), "expected a node that writes it, found none"));
             }
         };
-        let tensor = match (x.view.order(importer.shape(x.tensor)), writers.get(name)) {
-            (None, Some(node)) => importer.laid_out(Operation(node), &x)?.0,
-            (Some(_), _) | (None, None) => x.tensor,
+        let tensor = match writers.get(name) {
+            Some(node) => importer.laid_out(Operation(node), &x)?.0,
+            None => x.tensor,
         };
         // An output that another node's transposition made has the name of the tensor before it.
         let known = importer.graph.inputs.contains(&tensor) || importer.graph.outputs.contains(&tensor);

@@ -9,11 +9,12 @@ use crate::onnx::importer::{Importer, Value};
 use crate::onnx::operation::{GREATEST_COUNT, Operation};
 use taper_graph::{Dim, Node, Op, Resize2d, ResizeCoordinates, ResizeMethod, TensorId};
 
-/// The axis of an image along which pixels are placed: sizes, and the factor between them that the model gives.
+/// The axis of an image along which pixels are placed: sizes, and the factor between them if the model gives that
+/// instead.
 struct Axis {
     input: usize,
     output: usize,
-    factor: f64,
+    factor: Option<f64>,
 }
 
 pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
@@ -71,10 +72,10 @@ impl Target {
         #[expect(clippy::cast_precision_loss, reason = "sizes of images are exact as floats")]
         let real = |size: usize| size as f64;
         match self {
-            Self::Kept => Ok(Axis { input, output: input, factor: 1.0 }),
+            Self::Kept => Ok(Axis { input, output: input, factor: None }),
             Self::Size(size) => {
                 let output = operation.count("sizes", size)?;
-                Ok(Axis { input, output, factor: real(output) / real(input) })
+                Ok(Axis { input, output, factor: None })
             }
             Self::Factor(factor) => {
                 let factor = f64::from(factor);
@@ -87,7 +88,7 @@ impl Target {
                     reason = "the size is whole and within the bound"
                 )]
                 match fits {
-                    true => Ok(Axis { input, output: size as usize, factor }),
+                    true => Ok(Axis { input, output: size as usize, factor: Some(factor) }),
                     false => Err(operation.unsupported(format!("expected a positive scale, found {factor}"))),
                 }
             }
@@ -200,18 +201,20 @@ impl Axis {
     /// The coordinate of the input that output pixel `index` stands for; `None` for an unknown mode.
     fn coordinate(&self, mode: &str, index: usize) -> Option<f64> {
         let (at, input, output) = (index as f64, self.input as f64, self.output as f64);
+        // Multiplied first, whole numbers stay exact, and so do the halves that rounding decides on.
+        let placed = |at: f64| self.factor.map_or(at * input / output, |factor| at / factor);
         Some(match mode {
-            "asymmetric" => at / self.factor,
+            "asymmetric" => placed(at),
             "align_corners" if self.output == 1 => 0.0,
             "align_corners" => at * (input - 1.0) / (output - 1.0),
             "pytorch_half_pixel" if self.output == 1 => 0.0,
-            "half_pixel" | "pytorch_half_pixel" => (at + 0.5) / self.factor - 0.5,
+            "half_pixel" | "pytorch_half_pixel" => placed(at + 0.5) - 0.5,
             "half_pixel_symmetric" => {
-                let adjustment = output / (input * self.factor);
+                let adjustment = self.factor.map_or(1.0, |factor| output / (input * factor));
                 let centre = input / 2.0;
-                centre * (1.0 - adjustment) + (at + 0.5) / self.factor - 0.5
+                centre * (1.0 - adjustment) + placed(at + 0.5) - 0.5
             }
-            "tf_half_pixel_for_nn" => (at + 0.5) / self.factor,
+            "tf_half_pixel_for_nn" => placed(at + 0.5),
             _ => return None,
         })
     }
