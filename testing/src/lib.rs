@@ -5,6 +5,7 @@ pub mod chain;
 pub mod graphs;
 pub mod keras;
 pub mod litert;
+pub mod onnxruntime;
 mod python;
 mod random;
 

@@ -1,8 +1,7 @@
 //! Files that Taper writes, in LiteRT: they load, keep their names, and survive read → write.
 
-use std::path::{Path, PathBuf};
 use taper_formats::tflite;
-use taper_graph::{DType, Graph, Op, TensorId};
+use taper_graph::{DType, Graph, TensorId};
 use taper_testing::Random;
 use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
@@ -87,48 +86,4 @@ fn networks_with_branches_load() {
     let Some(litert) = Litert::set_up() else { return };
     let graphs: Vec<Graph> = (0..60).map(|seed| branches::random(seed, &Block::OF_TFLITE)).collect();
     check(&litert, &graphs);
-}
-
-/// The `.tflite` files of other tools that are quick to run and hold builtin operators only, if they are here.
-fn files_from_elsewhere() -> Vec<(PathBuf, Graph)> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let mut files: Vec<PathBuf> = ["coral/pairs", "mlperf-tiny"]
-        .iter()
-        .filter_map(|folder| std::fs::read_dir(data.join(folder)).ok())
-        .flatten()
-        .map(|entry| entry.expect("lists").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "tflite"))
-        .filter(|path| path.metadata().expect("is there").len() < 1 << 20)
-        .collect();
-    files.sort();
-    let builtin_only = |graph: &Graph| {
-        graph.nodes.iter().all(|node| match &node.op {
-            Op::Opaque(opaque) => !opaque.code.contains(|letter: char| letter.is_lowercase()),
-            _ => true,
-        })
-    };
-    files
-        .into_iter()
-        .filter_map(|path| taper_formats::load(&path).ok().map(|graph| (path, graph)))
-        .filter(|(_, graph)| builtin_only(graph))
-        .collect()
-}
-
-#[test]
-fn files_from_elsewhere_compute_the_same_when_written_again() {
-    let Some(litert) = Litert::set_up() else { return };
-    let files = files_from_elsewhere();
-    if files.is_empty() {
-        eprintln!("skipped: no TFLite files from elsewhere are here");
-    }
-    let originals: Vec<Vec<u8>> = files.iter().map(|(path, _)| std::fs::read(path).expect("reads")).collect();
-    let written: Vec<Vec<u8>> =
-        files.iter().map(|(_, graph)| tflite::write(graph).expect("writes")).collect();
-    let outputs = |models: &[Vec<u8>]| {
-        let jobs: Vec<_> = files.iter().zip(models).map(|((_, graph), model)| job(graph, model, 1)).collect();
-        litert.run_all(&jobs, Resolver::Reference).expect("LiteRT runs the files")
-    };
-    for (((path, _), original), again) in files.iter().zip(outputs(&originals)).zip(outputs(&written)) {
-        assert!(original.outputs == again.outputs, "{} computes something else", path.display());
-    }
 }

@@ -26,10 +26,14 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Write the report of a run anew
     Report(ReportArgs),
-    /// Run a network on data and tell its accuracy and time
+    /// Run a network on data and tell its accuracy and time, or on NumPy arrays and write its outputs
     Run(RunArgs),
     /// Tell what a network is: layers, shapes, cost, and what can be pruned
     Inspect(InspectArgs),
+    /// Convert a network's file to another format
+    Export(ExportArgs),
+    /// Run two networks on the same inputs, and tell how far apart they are, layer by layer
+    Compare(CompareArgs),
     /// Print the default recipe, to start from
     Recipe(RecipeArgs),
     /// Measure Taper's own engines on this machine
@@ -105,13 +109,49 @@ pub(crate) struct ReportArgs {
 pub(crate) struct RunArgs {
     /// The network, a `.tflite` or `.taper` file
     pub(crate) model: PathBuf,
-    /// The data: `mnist`, or the path of IDX files; its test set is used where it has one
+    /// The data: `mnist`, or the path of IDX files or of a folder of images; its test set is used where it has one
     #[arg(long, value_name = "PATH", default_value = "mnist")]
     pub(crate) data: String,
     /// Use at most this many images
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// Run on the array in this `.npy` file instead; once for each input, in their order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "limit"], requires = "output")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Write each output to a `.npy` file in this folder
+    #[arg(long, value_name = "DIR", requires = "input")]
+    pub(crate) output: Option<PathBuf>,
     /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The network, a `.tflite` or `.taper` file
+    pub(crate) from: PathBuf,
+    /// The file to write; its extension says how
+    pub(crate) to: PathBuf,
+}
+
+/// Flags of `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The network to compare with, a `.tflite` or `.taper` file
+    pub(crate) first: PathBuf,
+    /// The network to be compared
+    pub(crate) second: PathBuf,
+    /// The data: `mnist`, or the path of IDX files or of a folder of images
+    #[arg(long, value_name = "PATH", default_value = "mnist")]
+    pub(crate) data: String,
+    /// Use at most this many images
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) limit: usize,
+    /// Run on the array in this `.npy` file instead; once for each input, in their order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "limit"])]
+    pub(crate) input: Vec<PathBuf>,
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -127,6 +167,9 @@ pub(crate) struct InspectArgs {
     /// Classes that a network from the zoo is built for
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) classes: usize,
+    /// Write a page that draws the network to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

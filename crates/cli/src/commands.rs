@@ -1,15 +1,20 @@
 //! What each verb does.
 
-use crate::args::{BenchTrainArgs, InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs, StartArgs};
+use crate::args::{
+    BenchTrainArgs, CompareArgs, ExportArgs, InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs,
+    StartArgs,
+};
 use crate::console::Console;
 use crate::tables;
 use serde_json::json;
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 use taper_toolkit::run::Summary;
 use taper_toolkit::{
-    Recipe, Scope, ToolkitError, TrainBenchOptions, evaluate, inspect as inspect_network, run as runs,
+    ComparisonInput, Recipe, Scope, ToolkitError, TrainBenchOptions, evaluate, inspect as inspect_network,
+    run as runs,
 };
 
 /// The outcome of a verb.
@@ -49,8 +54,11 @@ pub(crate) fn report(args: &ReportArgs) -> Outcome {
     Ok(())
 }
 
-/// Runs a network on data.
+/// Runs a network on data or on arrays.
 pub(crate) fn run(args: &RunArgs) -> Outcome {
+    if let Some(output) = &args.output {
+        return run_on_arrays(args, output);
+    }
     let mut console = Console::new();
     let accuracy = evaluate(&args.model, &args.data, args.limit, &mut console);
     console.finish();
@@ -64,11 +72,49 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     Ok(())
 }
 
+fn run_on_arrays(args: &RunArgs, output: &Path) -> Outcome {
+    let outputs = taper_toolkit::run_on_arrays(&args.model, &args.input, output)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!({ "outputs": outputs }))?;
+    } else {
+        write!(out, "{}", tables::arrays(&outputs))?;
+    }
+    Ok(())
+}
+
+/// Converts a network's file.
+pub(crate) fn export(args: &ExportArgs) -> Outcome {
+    taper_toolkit::export(&args.from, &args.to)?;
+    writeln!(io::stdout().lock(), "{}", args.to.display())?;
+    Ok(())
+}
+
+/// Compares two networks.
+pub(crate) fn compare(args: &CompareArgs) -> Outcome {
+    let input = if args.input.is_empty() {
+        ComparisonInput::Data { source: args.data.clone(), limit: args.limit }
+    } else {
+        ComparisonInput::Arrays(args.input.clone())
+    };
+    let comparison = taper_toolkit::compare(&args.first, &args.second, &input)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!(comparison))?;
+    } else {
+        write!(out, "{}", tables::comparison(&comparison))?;
+    }
+    Ok(())
+}
+
 /// Tells what a network is.
 pub(crate) fn inspect(args: &InspectArgs) -> Outcome {
     let inspection = inspect_network(&args.model, args.image, args.classes)?;
     let mut out = io::stdout().lock();
-    if args.json {
+    if let Some(path) = &args.html {
+        taper_toolkit::write_page(path, &inspection)?;
+        writeln!(out, "{}", path.display())?;
+    } else if args.json {
         writeln!(out, "{}", json!(inspection))?;
     } else {
         write!(out, "{}", tables::inspection(&inspection))?;

@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report(&args),
         Command::Run(args) => commands::run(&args),
         Command::Inspect(args) => commands::inspect(&args),
+        Command::Export(args) => commands::export(&args),
+        Command::Compare(args) => commands::compare(&args),
         Command::Recipe(args) => commands::recipe(&args),
         Command::Bench(Bench::Train(args)) => commands::bench_train(&args),
     };

@@ -3,7 +3,7 @@
 use crate::text::{grouped, percent, seconds};
 use std::fmt::Write;
 use taper_toolkit::run::Summary;
-use taper_toolkit::{Accuracy, Inspection, TensorInfo, TrainBench};
+use taper_toolkit::{Accuracy, Comparison, Difference, Inspection, TensorInfo, TrainBench, WrittenArray};
 
 /// What a run came to.
 pub(crate) fn summary(summary: &Summary) -> String {
@@ -96,6 +96,52 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
         inspection.levels
     );
     text
+}
+
+/// Outputs that were written.
+pub(crate) fn arrays(outputs: &[WrittenArray]) -> String {
+    let row = |array: &WrittenArray| {
+        [
+            array.name.clone(),
+            array.dtype.clone(),
+            format!("{:?}", array.shape),
+            array.file.display().to_string(),
+        ]
+    };
+    let heads = ["output", "type", "shape", "file"].map(str::to_owned);
+    columns(&[heads].into_iter().chain(outputs.iter().map(row)).collect::<Vec<_>>(), &[])
+}
+
+/// How far apart two networks are.
+pub(crate) fn comparison(comparison: &Comparison) -> String {
+    let row = |difference: &Difference| {
+        let Difference { name, other, largest, sqnr_db, cosine } = difference;
+        [
+            if name == other { name.clone() } else { format!("{name} ~ {other}") },
+            format!("{largest:.3e}"),
+            sqnr_db.map_or_else(|| "equal".to_owned(), |sqnr| format!("{sqnr:.1}")),
+            format!("{cosine:.6}"),
+        ]
+    };
+    let table = |head: &str, differences: &[Difference]| {
+        let heads = [head, "largest difference", "SQNR dB", "cosine"].map(str::to_owned);
+        columns(&[heads].into_iter().chain(differences.iter().map(row)).collect::<Vec<_>>(), &[1, 2, 3])
+    };
+    let Comparison { runs, unmatched, parting_sqnr_db, parts_at, .. } = comparison;
+    let verdict = match parts_at {
+        Some(layer) => format!("they part at `{layer}`: its SQNR is the first below {parting_sqnr_db} dB"),
+        None => format!("no SQNR is below {parting_sqnr_db} dB"),
+    };
+    let rest = match unmatched {
+        0 => String::new(),
+        count => format!("{count} activations of the first network have no counterpart in the second\n"),
+    };
+    format!(
+        "{}\n{}\n{rest}on {} inputs, {verdict}\n",
+        table("layer", &comparison.layers),
+        table("output", &comparison.outputs),
+        grouped(*runs as u64)
+    )
 }
 
 /// How fast training steps are, in all and per layer.

@@ -1,7 +1,7 @@
 //! Files on disk: the reader chosen by a file's name, and writing that leaves nothing half-done.
 
 use crate::error::{FormatError, Result};
-use crate::{checkpoint, keras, tflite};
+use crate::{checkpoint, keras, onnx, tflite};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use taper_graph::Graph;
 
-/// Reads the network in a `.tflite`, `.keras`, `.h5`, `.hdf5` or `.taper` file.
+/// Reads the network in an `.onnx`, `.tflite`, `.keras`, `.h5`, `.hdf5` or `.taper` file.
 ///
 /// # Errors
 /// If the file cannot be read, its extension is unknown, or its content is not what the extension says; every
@@ -19,20 +19,42 @@ pub fn load(path: &Path) -> Result<Graph> {
 }
 
 fn load_unnamed(path: &Path) -> Result<Graph> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     let bytes = || fs::read(path).map_err(FormatError::io("read the file"));
-    match extension.as_deref() {
+    const READ: &str = ".onnx, .tflite, .keras, .h5 or .taper";
+    match extension(path).as_deref() {
+        Some("onnx") => onnx::read_beside(bytes()?, path.parent().unwrap_or(Path::new(""))),
         Some("tflite") => tflite::read(&bytes()?),
         Some("keras" | "h5" | "hdf5") => keras::read(bytes()?),
         Some("taper") => Ok(checkpoint::Checkpoint::from_bytes(&bytes()?)?.graph),
-        Some(_) | None => Err(FormatError::unsupported(
-            "file name",
-            format!(
-                "expected the extension .tflite, .keras, .h5 or .taper, found {}",
-                extension.map_or("none".to_owned(), |extension| format!(".{extension}"))
-            ),
-        )),
+        other => Err(unknown_extension(READ, other)),
     }
+}
+
+/// Writes a network to an `.onnx`, `.tflite` or `.taper` file, as [`write_file_atomic`] does.
+///
+/// # Errors
+/// If the extension is unknown, the format cannot express the network, or the file system refuses.
+pub fn save(graph: &Graph, path: &Path) -> Result<()> {
+    let bytes = to_bytes(graph, path).map_err(|error| error.in_file(path))?;
+    write_file_atomic(path, &bytes)
+}
+
+fn to_bytes(graph: &Graph, path: &Path) -> Result<Vec<u8>> {
+    match extension(path).as_deref() {
+        Some("onnx") => onnx::write(graph),
+        Some("tflite") => tflite::write(graph),
+        Some("taper") => checkpoint::Checkpoint::new(graph.clone()).to_bytes(),
+        other => Err(unknown_extension(".onnx, .tflite or .taper", other)),
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+}
+
+fn unknown_extension(expected: &str, found: Option<&str>) -> FormatError {
+    let found = found.map_or("none".to_owned(), |extension| format!(".{extension}"));
+    FormatError::unsupported("file name", format!("expected the extension {expected}, found {found}"))
 }
 
 /// Writes a file so that a reader sees either the old content or all of the new one, whatever happens in between:
@@ -122,12 +144,12 @@ mod tests {
 
     #[test]
     fn an_unknown_extension_says_what_is_supported() {
-        for (name, found) in [("net.onnx", ".onnx"), ("net", "none")] {
+        for (name, found) in [("net.pb", ".pb"), ("net", "none")] {
             let message = load(Path::new(name)).expect_err("refuses").to_string();
             assert_eq!(
                 message,
                 format!(
-                    "{name}: file name: expected the extension .tflite, .keras, .h5 or .taper, found {found}"
+                    "{name}: file name: expected the extension .onnx, .tflite, .keras, .h5 or .taper, found {found}"
                 )
             );
         }

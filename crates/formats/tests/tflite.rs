@@ -280,40 +280,26 @@ fn files_from_elsewhere() -> Vec<PathBuf> {
 }
 
 #[test]
-fn files_from_elsewhere_read_and_survive_writing() {
+fn files_from_elsewhere_never_panic_when_damaged() {
     let files = files_from_elsewhere();
     if files.is_empty() {
         eprintln!("skipped: no TFLite files from elsewhere are here");
     }
     for path in files {
-        match taper_formats::load(&path) {
-            Ok(mut graph) => {
-                let mut again = tflite::read(&tflite::write(&graph).expect("writes")).expect("reads");
-                for graph in [&mut graph, &mut again] {
-                    // Some files claim an older runtime than their operators need.
-                    graph.metadata.remove("min_runtime_version");
-                }
-                assert!(again == graph, "{} changes", path.display());
-            }
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
-        }
-    }
-}
-
-#[test]
-fn files_from_elsewhere_never_panic_when_damaged() {
-    // Small files keep the test short; they hold the same tables as the large ones.
-    for path in files_from_elsewhere() {
-        let bytes = std::fs::read(&path).expect("reads");
-        if bytes.len() > 100_000 {
+        let mut bytes = std::fs::read(&path).expect("reads");
+        if bytes.len() > 1 << 20 {
+            // Small files keep the test short; they hold the same tables as the large ones.
             continue;
         }
+        // A model is whole without the archive that may lie behind it.
+        let archived = tflite::read(&bytes).expect("reads").metadata.contains_key("tflite.archive");
         for part in 0..64 {
             let position = bytes.len() * part / 64;
-            let _ = tflite::read(&bytes[..position]);
-            let mut damaged = bytes.clone();
-            damaged[position] ^= 0x80;
-            let _ = tflite::read(&damaged);
+            let cut = tflite::read(&bytes[..position]);
+            assert!(archived || cut.is_err(), "{} reads without its end", path.display());
+            bytes[position] ^= 0x80;
+            let _ = tflite::read(&bytes);
+            bytes[position] ^= 0x80;
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use taper_kernels::cpu::{Isa, LANES, fma_peak};
 use taper_kernels::lanes::{
-    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, WinogradTile, Workspace, on_this_thread,
 };
 
 /// Cheap numbers in -0.5..0.5.
@@ -28,8 +28,9 @@ fn lanes(length: usize, seed: u32) -> Vec<Lanes> {
 }
 
 /// Names of the algorithms, in the order of their columns; `None` is the kernel's own choice.
-const ALGORITHMS: [(&str, Option<Algorithm>); 4] = [
+const ALGORITHMS: [(&str, Option<Algorithm>); 5] = [
     ("direct", Some(Algorithm::Direct)),
+    ("narrow", Some(Algorithm::WinogradNarrow)),
     ("F(2,3)", Some(Algorithm::Winograd(WinogradTile::Two))),
     ("F(4,3)", Some(Algorithm::Winograd(WinogradTile::Four))),
     ("chosen", None),
@@ -47,34 +48,38 @@ fn main() {
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
         let names = ALGORITHMS.map(|(name, _)| format!("{name:>26}")).concat();
         println!("{:>12} {:>6} {names}   (ms of forward, dw, dx)", "layer", "batch");
-        for (network, batch, table) in
-            [("VGG-16", 64, &LAYERS[..]), ("VGG-16", 256, &LAYERS), ("ResNet-50", 16, &RESNET)]
-        {
-            let mut totals = [[0.0; 3]; ALGORITHMS.len()];
-            for &(name, inputs, outputs, side, repeats) in table {
-                if !name.contains(&layers) {
-                    continue;
-                }
-                let times = layer(isa, batch, inputs, outputs, side);
-                let columns = times.map(|times| times.map(|time| format!("{:>8.2}", time * 1e3)).concat());
-                println!("{name:>12} {batch:>6}   {}", columns.join("  "));
-                for (total, time) in totals.as_flattened_mut().iter_mut().zip(times.as_flattened()) {
-                    *total += time * f64::from(repeats);
-                }
-            }
-            for ((name, _), total) in ALGORITHMS.iter().zip(totals) {
-                let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
-                let rate = batch as f64 / total.iter().sum::<f64>();
-                println!(
-                    "{network} batch {batch}, {name}: forward {forward:.0} dw {dw:.0} dx {dx:.0} ms, {rate:.0} images/s"
-                );
-            }
-        }
+        on_this_thread(|| table(isa, "pruned VGG-16", 16, &NARROW, &layers));
+        table(isa, "VGG-16", 64, &LAYERS, &layers);
+        table(isa, "VGG-16", 256, &LAYERS, &layers);
+        table(isa, "ResNet-50", 16, &RESNET, &layers);
     });
 }
 
-/// Name, input and output channels, side of the map, how many of them VGG-16 has.
-const LAYERS: [(&str, usize, usize, usize, u32); 23] = [
+/// Prints the times of the layers of a network whose names contain `filter`, and their sums.
+fn table(isa: Isa, network: &str, batch: usize, layers: &[Layer], filter: &str) {
+    let mut totals = [[0.0; 3]; ALGORITHMS.len()];
+    for &(name, inputs, outputs, side, repeats) in layers.iter().filter(|layer| layer.0.contains(filter)) {
+        let times = layer(isa, batch, inputs, outputs, side);
+        let columns = times.map(|times| times.map(|time| format!("{:>8.3}", time * 1e3)).concat());
+        println!("{name:>12} {batch:>6}   {}", columns.join("  "));
+        for (total, time) in totals.as_flattened_mut().iter_mut().zip(times.as_flattened()) {
+            *total += time * f64::from(repeats);
+        }
+    }
+    for ((name, _), total) in ALGORITHMS.iter().zip(totals) {
+        let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
+        let rate = batch as f64 / total.iter().sum::<f64>();
+        println!(
+            "{network} batch {batch}, {name}: forward {forward:.2} dw {dw:.2} dx {dx:.2} ms, {rate:.0} images/s"
+        );
+    }
+}
+
+/// Name, input and output channels, side of the map, how many of them the network has.
+type Layer = (&'static str, usize, usize, usize, u32);
+
+/// VGG-16 on 28 × 28 images, and other shapes.
+const LAYERS: [Layer; 23] = [
     ("1-64 @28", 1, 64, 28, 1),
     ("64-64 @28", 64, 64, 28, 1),
     ("64-128 @14", 64, 128, 14, 1),
@@ -101,11 +106,28 @@ const LAYERS: [(&str, usize, usize, usize, u32); 23] = [
 ];
 
 /// The same for the 3 × 3 convolutions of ResNet-50 on 128 × 128 images.
-const RESNET: [(&str, usize, usize, usize, u32); 4] = [
+const RESNET: [Layer; 4] = [
     ("64-64 @32", 64, 64, 32, 3),
     ("128-128 @16", 128, 128, 16, 4),
     ("256-256 @8", 256, 256, 8, 6),
     ("512-512 @4", 512, 512, 4, 3),
+];
+
+/// The pruned form of VGG-16, in which blocks of 16 images pass all layers on one thread.
+const NARROW: [Layer; 13] = [
+    ("1-7 @28", 1, 7, 28, 1),
+    ("7-9 @28", 7, 9, 28, 1),
+    ("9-12 @14", 9, 12, 14, 1),
+    ("12-11 @14", 12, 11, 14, 1),
+    ("11-16 @7", 11, 16, 7, 1),
+    ("16-13 @7", 16, 13, 7, 1),
+    ("13-10 @7", 13, 10, 7, 1),
+    ("10-14 @4", 10, 14, 4, 1),
+    ("14-9 @4", 14, 9, 4, 1),
+    ("9-8 @4", 9, 8, 4, 1),
+    ("8-6 @2", 8, 6, 2, 1),
+    ("6-5 @2", 6, 5, 2, 1),
+    ("5-12 @2", 5, 12, 2, 1),
 ];
 
 /// Times of forward, gradient of weights, gradient of input by each algorithm, in seconds: the least of several calls,
@@ -136,7 +158,7 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
     let mut least = [[f64::MAX; 3]; ALGORITHMS.len()];
     let begin = Instant::now();
     let mut calls = 0;
-    while calls < 3 || (calls < 200 && begin.elapsed().as_secs_f64() < 1.0) {
+    while calls < 3 || (calls < 2000 && begin.elapsed().as_secs_f64() < 1.0) {
         for (convolution, least) in convolutions.iter().zip(&mut least) {
             let [forward, dw_time, dx_time] = least;
             time(forward, || {

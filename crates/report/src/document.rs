@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LinePlot, Table, Value, WidthBars};
+use crate::{LinePlot, NetworkDiagram, Table, Value, WidthBars};
 
 /// A whole report.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ impl Document {
             .flat_map(|section| &section.blocks)
             .filter_map(|block| match block {
                 Block::Table(table) => Some(table.clone()),
+                Block::Network(diagram) => Some(diagram.table.clone()),
                 Block::LinePlot(plot) => Some(plot.table()),
                 Block::WidthBars(bars) => Some(bars.table()),
                 Block::Paragraph(_) | Block::KeyValues(_) | Block::Note(_) | Block::Code(_) => None,
@@ -67,6 +68,8 @@ pub enum Block {
     Table(Table),
     /// Lines over a shared horizontal axis.
     LinePlot(LinePlot),
+    /// A network's operators, joined by lines.
+    Network(NetworkDiagram),
     /// The widths of a network's layers, before and after.
     WidthBars(WidthBars),
     /// Names and their values.

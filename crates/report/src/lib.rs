@@ -13,6 +13,7 @@ mod document;
 mod export;
 mod format;
 mod html;
+mod network;
 mod plot;
 mod table;
 mod value;
@@ -22,6 +23,7 @@ pub use document::{Block, Code, Document, Entry, Figure, KeyValues, Note, NoteKi
 pub use export::{Records, csv};
 pub use format::Format;
 pub use html::html;
+pub use network::NetworkDiagram;
 pub use plot::{Axis, Guide, LinePlot, Marks, Panel, Point, Scale, Series};
 pub use table::{Align, Column, Row, Status, Table};
 pub use value::{Cell, Value};

@@ -1,7 +1,8 @@
 //! What runs graphs: the traits that every backend and its sessions implement.
 
 use crate::error::{Result, RunError};
-use taper_graph::{DType, Graph};
+use crate::lower::affine;
+use taper_graph::{DType, Graph, TensorId};
 use taper_kernels::int8::{self, Affine};
 
 /// Something that can run graphs: the CPU, an accelerator, a simulation of one.
@@ -141,7 +142,30 @@ pub enum View<'a> {
     U8(&'a [u8]),
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// The values, if they are floats.
+    #[must_use]
+    pub fn floats(self) -> Option<&'a [f32]> {
+        match self {
+            Self::F32(values) => Some(values),
+            Self::I8(_) | Self::U8(_) => None,
+        }
+    }
+
+    /// The real values that those of `tensor` stand for.
+    ///
+    /// # Errors
+    /// If they are integers, and the tensor has no scale and zero point.
+    pub fn real(self, graph: &Graph, tensor: TensorId) -> Result<Vec<f32>> {
+        let mut reals = vec![0.0; self.len()];
+        match self {
+            Self::F32(values) => reals.copy_from_slice(values),
+            Self::I8(values) => int8::dequantize(affine(graph, tensor)?, values, &mut reals),
+            Self::U8(values) => int8::dequantize(affine(graph, tensor)?, values, &mut reals),
+        }
+        Ok(reals)
+    }
+
     /// Number of elements.
     #[must_use]
     pub fn len(&self) -> usize {

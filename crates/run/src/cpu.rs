@@ -67,16 +67,26 @@ impl CpuSession {
         Ok((&self.plan.input_ports[index], place, &mut self.memory))
     }
 
-    /// Runs the graph and hands out every float activation, inputs first, as soon as it is computed.
-    pub fn run_observed(&mut self, observe: &mut dyn FnMut(TensorId, &[f32])) {
+    /// Runs the graph and hands out every activation, inputs first, as soon as it is computed.
+    pub fn run_observed(&mut self, observe: &mut dyn FnMut(TensorId, View<'_>)) {
         let Self { plan, memory, pool } = self;
         for (tensor, place) in &plan.inputs {
-            observe_float(memory, *tensor, place, observe);
+            observe(*tensor, view(memory, place));
         }
         for step in &plan.steps {
             run_steps(std::slice::from_ref(step), memory, pool.as_ref());
-            observe_float(memory, step.output, &step.y, observe);
+            observe(step.output, view(memory, &step.y));
         }
+    }
+}
+
+fn view<'a>(memory: &'a Memory, place: &Place) -> View<'a> {
+    let range = place.range.clone();
+    match place.element {
+        Element::F32 => View::F32(memory.f32.read(range)),
+        Element::I8 => View::I8(memory.i8.read(range)),
+        Element::U8 => View::U8(memory.u8.read(range)),
+        Element::I16 => unreachable!("only scratch is i16"),
     }
 }
 
@@ -87,18 +97,6 @@ fn run_steps(steps: &[Step], memory: &mut Memory, pool: Option<&rayon::ThreadPoo
             let threads = pool.current_num_threads();
             pool.install(|| steps.iter().for_each(|step| step.run(memory, threads)));
         }
-    }
-}
-
-fn observe_float(
-    memory: &Memory,
-    tensor: TensorId,
-    place: &Place,
-    observe: &mut dyn FnMut(TensorId, &[f32]),
-) {
-    match place.element {
-        Element::F32 => observe(tensor, memory.f32.read(place.range.clone())),
-        Element::I8 | Element::U8 | Element::I16 => {}
     }
 }
 
@@ -151,13 +149,7 @@ impl Session for CpuSession {
     fn output(&self, index: usize) -> Result<View<'_>> {
         let outputs = &self.plan.outputs;
         let place = outputs.get(index).ok_or_else(|| no_such("output", outputs.len(), index))?;
-        let range = place.range.clone();
-        Ok(match place.element {
-            Element::F32 => View::F32(self.memory.f32.read(range)),
-            Element::I8 => View::I8(self.memory.i8.read(range)),
-            Element::U8 => View::U8(self.memory.u8.read(range)),
-            Element::I16 => unreachable!("only scratch is i16"),
-        })
+        Ok(view(&self.memory, place))
     }
 
     fn memory(&self) -> MemoryUse {

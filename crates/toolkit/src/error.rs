@@ -64,6 +64,16 @@ pub enum ToolkitError {
         /// Source of the network.
         model: String,
     },
+    /// The file system refused.
+    #[error("{path}: cannot {action}: {error}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What was to be done.
+        action: &'static str,
+        /// The system's reason.
+        error: std::io::Error,
+    },
     /// The run is not as far as the command needs it.
     #[error("run `{run}`: {message}")]
     Unfinished {

@@ -78,7 +78,11 @@ fn observe(
     let mut batches = Batches::of(dataset, preprocess, samples.to_vec());
     while batches.fill(&mut image, &mut [0])?.is_some() {
         session.set_real_input(0, &image)?;
-        session.run_observed(visit);
+        session.run_observed(&mut |tensor, values| {
+            if let Some(values) = values.floats() {
+                visit(tensor, values);
+            }
+        });
     }
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use super::layer::{Map, Mode};
 use super::loss::{BatchLoss, Loss, Objective, Targets};
-use super::parameter::{Parameter, Parameters};
+use super::parameter::{Parameter, Parameters, sum};
 use super::plan::Plan;
 use super::program::{Program, Value};
 use super::worker::{Chunk, Fault, LayerTime, Pass, Worker};
@@ -38,8 +38,8 @@ const PARTS: usize = 16;
 pub struct NetworkSettings {
     /// What it learns to make small.
     pub loss: Loss,
-    /// Nodes whose parameters stay as they are, batch statistics included. A name may end in `*`, which stands for
-    /// anything.
+    /// Nodes whose parameters stay as they are, batch statistics included, and so where other nodes share them. A name
+    /// may end in `*`, which stands for anything.
     pub freeze: Vec<String>,
     /// The most bytes that activations and their gradients may take; of a narrow network, those of each thread. A batch
     /// that needs more is cut into smaller ones, whose gradients are added up; batch normalisation then sees the
@@ -430,11 +430,6 @@ impl<'a> Batch<'a> {
         let plan = plans.get(&(end - first, self.mode)).expect("a pass prepares the plans of its chunks");
         (plan, Chunk { first, images, loss: self.loss.part(first..end) })
     }
-}
-
-/// Adds gradients up.
-pub(super) fn sum(to: &mut [f32], from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
 /// What a lock guards that nobody else can hold.

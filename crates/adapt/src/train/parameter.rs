@@ -1,9 +1,11 @@
-//! The constants of a network in training.
+//! The constants of a network in training, and the gradients that its layers add up for them.
 
 use crate::error::{AdaptError, Result};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
 use std::ops::Range;
-use taper_graph::{Graph, Op, TensorData, TensorId};
+use taper_graph::{Graph, Node, Op, Tensor, TensorData, TensorId};
 
 /// What training does with a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub(crate) struct Parameter {
     pub(crate) value: Vec<f32>,
     /// Where its gradient stands among all gradients; empty if it does not learn.
     pub(crate) gradient: Range<usize>,
+    /// Whether a frozen node reads it, so that it stays as it is.
+    frozen: bool,
+    /// Whether several nodes read it.
+    shared: bool,
+}
+
+/// The gradients of all parameters, for the layers of one backward pass to write theirs. Those of a parameter that
+/// several layers read are added up in the order in which they come.
+pub(crate) struct Gradients<'a> {
+    parameters: &'a Parameters,
+    all: &'a mut [f32],
+    scratch: &'a mut Vec<f32>,
 }
 
 /// Position of a parameter among [`Parameters`].
@@ -42,49 +56,44 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Takes the constants out of a float network, which keeps empty ones. Those of the nodes that `frozen` accepts do
-    /// not learn.
+    /// Takes the constants out of a float network, which keeps empty ones. Those that a node reads which `frozen`
+    /// accepts do not learn, whoever else reads them.
     ///
     /// # Errors
-    /// If a constant holds no floats, or one that training changes is read in two places: its gradient would be a sum,
-    /// which no kernel makes.
+    /// If a constant holds no floats, if nodes read it in different roles, or one node reads it twice.
     pub(crate) fn take(graph: &mut Graph, frozen: impl Fn(&str) -> bool) -> Result<Self> {
         let mut parameters = Self { all: Vec::new(), positions: HashMap::new(), gradients: 0 };
-        let mut constants = Vec::new();
-        for node in &graph.nodes {
+        let Graph { name: network, nodes, tensors, .. } = graph;
+        let unsupported =
+            |message| AdaptError::Unsupported { pass: "train", network: network.clone(), message };
+        for node in &*nodes {
             let frozen = frozen(&node.name);
             for (position, &tensor) in node.inputs.iter().enumerate() {
-                if graph.tensor(tensor).data.is_some() {
-                    constants.push((tensor, role(&node.op, position), frozen));
+                let constant = &mut tensors[tensor.0];
+                if constant.data.is_none() {
+                    continue;
+                }
+                let role = role(&node.op, position);
+                match parameters.positions.entry(tensor) {
+                    Entry::Occupied(entry) => {
+                        let parameter = &mut parameters.all[entry.get().0];
+                        parameter.share(node, position, role, frozen).map_err(&unsupported)?;
+                    }
+                    Entry::Vacant(entry) => {
+                        let parameter = Parameter::take(tensor, constant, role, frozen);
+                        entry.insert(ParameterId(parameters.all.len()));
+                        parameters.all.push(parameter.map_err(&unsupported)?);
+                    }
                 }
             }
         }
-        for (tensor, role, frozen) in constants {
-            let network = graph.name.clone();
-            let unsupported = |message| AdaptError::Unsupported { pass: "train", network, message };
-            let constant = graph.tensor_mut(tensor);
-            let name = constant.name.clone();
-            if let Some(&id) = parameters.positions.get(&tensor) {
-                if role == Role::Fixed && parameters.all[id.0].role == Role::Fixed {
-                    continue;
-                }
-                return Err(unsupported(format!("expected `{name}` to be read in one place, found more")));
-            }
-            let value = match constant.data.replace(TensorData::F32(Vec::new())) {
-                Some(TensorData::F32(value)) => value,
-                _ => {
-                    let found = constant.dtype;
-                    return Err(unsupported(format!("expected `{name}` to hold floats, found {found}")));
-                }
-            };
-            let learned = match role {
-                Role::Weights | Role::Offset if !frozen => value.len(),
+        for parameter in &mut parameters.all {
+            let learned = match parameter.role {
+                Role::Weights | Role::Offset if !parameter.frozen => parameter.value.len(),
                 Role::Weights | Role::Offset | Role::Statistic | Role::Fixed => 0,
             };
-            let gradient = parameters.gradients..parameters.gradients + learned;
-            parameters.gradients = gradient.end;
-            parameters.positions.insert(tensor, ParameterId(parameters.all.len()));
-            parameters.all.push(Parameter { tensor, name, role, value, gradient });
+            parameter.gradient = parameters.gradients..parameters.gradients + learned;
+            parameters.gradients = parameter.gradient.end;
         }
         Ok(parameters)
     }
@@ -114,7 +123,7 @@ impl Parameters {
     pub(crate) fn values_mut(&mut self, ids: [ParameterId; 2]) -> [&mut [f32]; 2] {
         let parameters = self.all.get_disjoint_mut(ids.map(|id| id.0));
         parameters
-            .expect("ids are in range, and each tensor is read once")
+            .expect("ids are in range, and no node reads a tensor twice")
             .map(|parameter| &mut parameter.value[..])
     }
 
@@ -123,21 +132,113 @@ impl Parameters {
         !self.all[id.0].gradient.is_empty()
     }
 
-    /// Its part of all `gradients`; empty if it does not learn.
-    pub(crate) fn gradient<'a>(&self, id: ParameterId, gradients: &'a mut [f32]) -> &'a mut [f32] {
-        &mut gradients[self.all[id.0].gradient.clone()]
+    /// Whether a frozen node reads the parameter.
+    pub(crate) fn is_frozen(&self, id: ParameterId) -> bool {
+        self.all[id.0].frozen
+    }
+}
+
+impl Parameter {
+    /// Takes the values out of a constant.
+    fn take(
+        tensor: TensorId,
+        constant: &mut Tensor,
+        role: Role,
+        frozen: bool,
+    ) -> std::result::Result<Self, String> {
+        let name = constant.name.clone();
+        match constant.data.replace(TensorData::F32(Vec::new())) {
+            Some(TensorData::F32(value)) => {
+                Ok(Self { tensor, name, role, value, gradient: 0..0, frozen, shared: false })
+            }
+            _ => Err(format!("expected `{name}` to hold floats, found {}", constant.dtype)),
+        }
     }
 
-    /// The parts of all `gradients` of two different parameters, both of which learn.
-    pub(crate) fn gradient_pair<'a>(
-        &self,
-        first: ParameterId,
-        second: ParameterId,
-        gradients: &'a mut [f32],
-    ) -> [&'a mut [f32]; 2] {
-        gradients
-            .get_disjoint_mut([first, second].map(|id| self.all[id.0].gradient.clone()))
-            .expect("gradients of different parameters lie apart, and within all")
+    /// Takes note of one more node that reads it, as input `position`.
+    fn share(
+        &mut self,
+        node: &Node,
+        position: usize,
+        role: Role,
+        frozen: bool,
+    ) -> std::result::Result<(), String> {
+        if node.inputs[..position].contains(&self.tensor) {
+            return Err(format!("expected `{}` to read `{}` once, found twice", node.name, self.name));
+        }
+        if role != self.role {
+            let Self { name, role: expected, .. } = self;
+            return Err(format!(
+                "expected `{name}` to be read as {expected} alone, found `{}` to read it as {role}",
+                node.name
+            ));
+        }
+        self.shared = true;
+        self.frozen |= frozen;
+        Ok(())
+    }
+}
+
+impl<'a> Gradients<'a> {
+    /// Gradients in `all`, for one backward pass. What is there does not matter; `scratch` is grown as needed.
+    pub(crate) fn new(parameters: &'a Parameters, all: &'a mut [f32], scratch: &'a mut Vec<f32>) -> Self {
+        for parameter in parameters.all.iter().filter(|parameter| parameter.shared) {
+            all[parameter.gradient.clone()].fill(0.0);
+        }
+        Self { parameters, all, scratch }
+    }
+
+    /// The gradient of a parameter, as far as layers have written it; empty if it does not learn.
+    pub(crate) fn of(&self, id: ParameterId) -> &[f32] {
+        &self.all[self.parameters.all[id.0].gradient.clone()]
+    }
+
+    /// Lets a layer overwrite the gradients of different parameters, at least one of which learns.
+    pub(crate) fn write<const N: usize>(
+        &mut self,
+        ids: [ParameterId; N],
+        write: impl FnOnce([&mut [f32]; N]),
+    ) {
+        let parameters = ids.map(|id| &self.parameters.all[id.0]);
+        if parameters.iter().all(|parameter| !parameter.shared && !parameter.gradient.is_empty()) {
+            let ranges = parameters.map(|parameter| parameter.gradient.clone());
+            return write(self.all.get_disjoint_mut(ranges).expect(APART));
+        }
+        let mut len = 0;
+        let ranges = parameters.map(|parameter| {
+            len += parameter.value.len();
+            len - parameter.value.len()..len
+        });
+        if self.scratch.len() < len {
+            self.scratch.resize(len, 0.0);
+        }
+        write(self.scratch.get_disjoint_mut(ranges.clone()).expect(APART));
+        for (parameter, range) in parameters.into_iter().zip(ranges) {
+            let (to, from) = (&mut self.all[parameter.gradient.clone()], &self.scratch[range]);
+            if parameter.shared {
+                sum(to, from);
+            } else {
+                to.copy_from_slice(&from[..to.len()]);
+            }
+        }
+    }
+}
+
+const APART: &str = "gradients of different parameters lie apart, and within all";
+
+/// Adds gradients up, as many as there are in `to`.
+pub(crate) fn sum(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Weights => "weights",
+            Self::Offset => "an offset",
+            Self::Statistic => "a statistic",
+            Self::Fixed => "an operand that stays",
+        })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use super::layer::{Call, Mode, apart};
 use super::loss::BatchLoss;
-use super::network::sum;
-use super::parameter::Parameters;
+use super::parameter::{Gradients, Parameters, sum};
 use super::plan::{Origin, Plan};
 use super::program::{Program, Value};
 use std::cmp::Reverse;
@@ -56,6 +55,8 @@ pub(super) struct Worker {
     teacher: Vec<Lanes>,
     /// Gradients of one chunk, before they are added to those of the chunks before it.
     of_chunk: Vec<f32>,
+    /// Gradients of one layer, before they are added to those of the layers that share its parameters.
+    of_layer: Vec<f32>,
     workspace: Workspace,
     /// Of each step.
     statistics: Vec<BatchStatistics>,
@@ -184,7 +185,6 @@ impl Worker {
                 parameters: pass.parameters,
                 step: pass.step,
                 first_image: chunk.first as u32,
-                gradients: &mut [],
                 statistics: &mut self.statistics[position],
                 workspace: &mut self.workspace,
             });
@@ -198,25 +198,26 @@ impl Worker {
     }
 
     fn backward(&mut self, pass: Pass<'_>, plan: &Plan, chunk: Chunk<'_>, gradients: &mut [f32]) {
+        let mut gradients = Gradients::new(pass.parameters, gradients, &mut self.of_layer);
         for (position, layer) in plan.layers.iter().enumerate().rev() {
             let places = &plan.places[position];
             let Some(dy) = places.dy.clone() else { continue };
             let started = Instant::now();
-            layer.backward(&mut Call {
+            let mut call = Call {
                 mode: pass.mode,
                 arena: &mut self.arena,
                 places,
                 parameters: pass.parameters,
                 step: pass.step,
                 first_image: chunk.first as u32,
-                gradients: &mut *gradients,
                 statistics: &mut self.statistics[position],
                 workspace: &mut self.workspace,
-            });
+            };
+            layer.backward(&mut call, &mut gradients);
             if let Some(inspection) = &mut self.inspection {
                 let constants = &pass.graph.node(pass.program.steps[position].node).inputs;
                 let learned = constants.iter().filter_map(|tensor| pass.parameters.id(*tensor));
-                let values = learned.flat_map(|id| pass.parameters.gradient(id, gradients).to_vec());
+                let values = learned.flat_map(|id| gradients.of(id).iter().copied());
                 inspection.look(Fault::Gradient(Reverse(position)), values);
             }
             for gradient in places.dx.iter().flatten() {

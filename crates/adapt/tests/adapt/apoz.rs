@@ -17,6 +17,7 @@ fn naive(graph: &Graph, dataset: &Dataset, name: &str) -> Vec<f64> {
     for sample in 0..dataset.len() {
         session.set_real_input(0, &image(dataset, sample)).expect("the image fits");
         session.run_observed(&mut |id, activation| {
+            let activation = activation.floats().expect("a float network");
             for pixel in activation.chunks(channels).filter(|_| id == watched) {
                 values += 1;
                 for (zeros, value) in zeros.iter_mut().zip(pixel) {

@@ -64,9 +64,13 @@ fn training() {
 
     let mut shared = begin().conv(3, [3, 3], same(3)).batch_norm().global_pool(PoolKind::Max).finish();
     shared.nodes[2].inputs[2] = tensor(&shared, "norm2/gamma");
-    check(&shared, "expected `norm2/gamma` to be read in one place, found more");
-    shared.nodes[2].inputs[2] = tensor(&shared, "conv1/bias");
-    check(&shared, "expected `conv1/bias` to be read in one place, found more");
+    check(&shared, "expected `norm2` to read `norm2/gamma` once, found twice");
+    shared.nodes[2].inputs[2] = tensor(&shared, "norm2/beta");
+    shared.nodes[2].inputs[3] = tensor(&shared, "conv1/bias");
+    check(
+        &shared,
+        "expected `conv1/bias` to be read as an offset alone, found `norm2` to read it as a statistic",
+    );
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod adapt;
 mod bad_input;
 mod command;
 mod interrupted;
+mod networks;

@@ -1,9 +1,10 @@
 //! The two containers: Keras 3's archive, and the HDF5 file of Keras 2.
 
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
+use crate::weights::KERAS_WEIGHTS;
 use crate::weights::hdf5::{self, Hdf5};
 use crate::weights::zip::{self, Zip};
-use crate::weights::{Budget, KERAS_WEIGHTS};
 use serde_json::Value;
 
 /// The largest configuration of a small file. Parsed, it takes up to about 25 times its size.
@@ -56,7 +57,7 @@ impl Container {
         let metadata = parse("metadata.json", &entry("metadata.json")?, length)?;
         let config = parse("config.json", &entry("config.json")?, length)?;
         let weights = entry(KERAS_WEIGHTS)?;
-        budget.take(KERAS_WEIGHTS, weights.len(), 1)?;
+        budget.spend(weights.len(), KERAS_WEIGHTS)?;
         let weights = Hdf5::open(weights.into_owned())?;
         let version = major(metadata.get("keras_version").and_then(Value::as_str));
         Ok(Self { config, weights, rules: Rules::Numbered, version })

@@ -9,8 +9,8 @@ mod layers;
 mod network;
 mod variables;
 
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
-use crate::weights::Budget;
 use container::Container;
 use taper_graph::Graph;
 

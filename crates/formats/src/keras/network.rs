@@ -5,8 +5,9 @@ use super::container::Container;
 use super::layers::{Site, emit};
 use super::variables::{Paths, names};
 use super::wrong_layer;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
-use crate::weights::{Array, Budget};
+use crate::weights::Array;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use taper_graph::{DType, Dim, Graph, Op, Shape, TensorData, TensorId};
@@ -208,7 +209,7 @@ impl Builder<'_> {
 
     /// Appends a node.
     pub(super) fn node(&mut self, name: String, op: Op, inputs: &[TensorId]) -> Result<TensorId> {
-        self.budget.take(&name, inputs.len() + 8, 64)?;
+        self.budget.spend_elements(inputs.len() + 8, 64, &name)?;
         self.used.insert(name.clone(), 0);
         Ok(self.graph.add_node(name, op, inputs)?)
     }

@@ -12,15 +12,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod archive;
 mod build;
-mod flat;
+mod metadata;
 mod ops;
 mod reader;
 mod schema;
+mod signature;
 mod tensor;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use crate::error::Result;
+use crate::flat;
+use taper_graph::Opaque;
+
 pub use reader::read;
 pub use writer::write;
+
+/// The options of a custom operator that came from a TFLite file.
+pub(crate) fn custom_options(opaque: &Opaque) -> Result<&[u8]> {
+    Ok(ops::opaque::record(opaque)?.custom_options()?.unwrap_or_default())
+}

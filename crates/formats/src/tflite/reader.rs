@@ -1,30 +1,31 @@
 //! A TFLite file becomes a graph.
 
-use super::flat::{Table, Tables};
-use super::ops::{self, Code, Runtime, Source, padding};
+use super::flat::{Field, Table, Tables};
+use super::ops::{self, Code, Source, Uses, padding};
 use super::schema::{self, builtin};
-use super::tensor;
+use super::{archive, metadata, signature, tensor};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use taper_graph::{Graph, Node, Op, Tensor, TensorId, infer_output};
-
-/// Memory that a graph may take beyond three times its file.
-const FREE_BYTES: usize = 32 << 20;
 
 /// Reads a network from the bytes of a `.tflite` file.
 ///
-/// Operators that the graph does not know, or not in the form that the file has, become [`Op::Opaque`]. A node gets the
-/// name of the tensor it writes; names that stand twice get a number. Constants that only described an operator (axes,
-/// target shapes, paddings) go with it. Text in the metadata is kept, other metadata is not.
+/// Operators that the graph does not know, or not in the form that the file has, become [`Op::Opaque`]; the state and
+/// the intermediate tensors of such an operator go into its attributes. A node gets the name of the tensor it writes. A
+/// tensor without a name becomes `tensor_7`, by its position; of equal names, the second gets `_1` behind it, and so on.
+/// Constants that only described an operator (axes, target shapes, paddings) go with it. Metadata is kept, what is not
+/// text as hexadecimal digits under `hex:NAME`; signatures that differ from what [`write`](super::write) makes stand
+/// under `tflite.signatures`, and an archive of files behind the model under `tflite.archive`.
 ///
 /// # Errors
-/// If the bytes break the format's rules, or hold what a graph cannot (several subgraphs, other element types, sparse or
-/// variable tensors); the error names the field, tensor or operator.
+/// If the bytes break the format's rules, or hold what a graph cannot (several subgraphs, other element types, sparse
+/// tensors, state that several operators share); the error names the field, tensor or operator.
 pub fn read(bytes: &[u8]) -> Result<Graph> {
     if bytes.get(4..8) != Some(schema::IDENTIFIER.as_bytes()) {
         return Err(FormatError::invalid("file identifier", "expected TFL3 at byte 4, found other bytes"));
     }
-    let mut budget = Budget(bytes.len().saturating_mul(3).saturating_add(FREE_BYTES));
+    let mut budget = Budget::of(bytes.len());
     let model = Table::root(bytes, "Model")?;
     let version = model.scalar::<u32>(schema::model::VERSION, 0)?;
     if version != schema::VERSION {
@@ -42,45 +43,25 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
     let mut graph = Graph::new(
         subgraph.string(schema::subgraph::NAME)?.filter(|name| !name.is_empty()).unwrap_or("main"),
     );
-    graph.tensors = read_tensors(&model, &subgraph, &mut budget)?;
+    let buffers = model.tables(schema::model::BUFFERS)?;
+    let variables;
+    (graph.tensors, variables) = read_tensors(buffers, &subgraph, &mut budget)?;
     graph.inputs = read_ids(&subgraph, schema::subgraph::INPUTS, graph.tensors.len(), &mut budget)?;
     graph.outputs = read_ids(&subgraph, schema::subgraph::OUTPUTS, graph.tensors.len(), &mut budget)?;
-    read_operators(&model, &subgraph, &mut graph, &mut budget)?;
-    graph.metadata = read_metadata(&model, &mut budget)?;
+    read_operators(&model, &subgraph, &variables, &mut graph, &mut budget)?;
+    graph.metadata = metadata::read(&model, |position| buffer(buffers, position), &mut budget)?;
+    signature::read(&model, &mut graph, &mut budget)?;
+    if let Some(archive) = archive::read(bytes, &mut budget)? {
+        graph.metadata.insert(archive::METADATA.to_owned(), archive);
+    }
     padding::fuse(&mut graph);
     if graph.nodes.iter().all(|node| !matches!(node.op, Op::Opaque(_))) {
         // The writer knows what understood operators need; only for opaque ones the file's word is needed.
         graph.metadata.remove(schema::MIN_RUNTIME_VERSION);
     }
-    drop_unused_tensors(&mut graph);
+    graph.remove_unused_tensors();
     graph.verify()?;
     Ok(graph)
-}
-
-/// The memory that reading may still take. Tables can share their parts, so a file's size alone bounds nothing.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// Takes `bytes` for `subject`.
-    pub(super) fn spend(&mut self, bytes: usize, subject: &str) -> Result<()> {
-        match self.0.checked_sub(bytes) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => Err(FormatError::invalid(
-                subject,
-                "expected a network not much larger than its file, found parts used again and again",
-            )),
-        }
-    }
-}
-
-/// A release such as `2.3.0`; zero bytes may follow.
-pub(super) fn parse_runtime(text: &str) -> Option<Runtime> {
-    let parts: Option<Vec<u32>> =
-        text.trim_end_matches('\0').split('.').map(|part| part.parse().ok()).collect();
-    parts?.try_into().ok()
 }
 
 /// Data of the buffer at `position`; empty if it has none.
@@ -101,15 +82,20 @@ fn buffer<'a>(buffers: Tables<'a>, position: u32) -> Result<&'a [u8]> {
     Ok(table.byte_vector(schema::buffer::DATA)?.unwrap_or_default())
 }
 
-fn read_tensors(model: &Table<'_>, subgraph: &Table<'_>, budget: &mut Budget) -> Result<Vec<Tensor>> {
-    let buffers = model.tables(schema::model::BUFFERS)?;
-    let tables = subgraph.tables(schema::subgraph::TENSORS)?;
-    let mut tensors = Vec::new();
-    for (position, table) in tables.iter().enumerate() {
-        tensors.push(tensor::read(&table?, position, |position| buffer(buffers, position), budget)?);
+/// The tensors, and for each whether it is variable: the state of an operator.
+fn read_tensors(
+    buffers: Tables<'_>,
+    subgraph: &Table<'_>,
+    budget: &mut Budget,
+) -> Result<(Vec<Tensor>, Vec<bool>)> {
+    let (mut tensors, mut variables) = (Vec::new(), Vec::new());
+    for (position, table) in subgraph.tables(schema::subgraph::TENSORS)?.iter().enumerate() {
+        let table = table?;
+        tensors.push(tensor::read(&table, position, |position| buffer(buffers, position), budget)?);
+        variables.push(table.flag(schema::tensor::IS_VARIABLE)?);
     }
     make_unique(tensors.iter_mut().map(|tensor| &mut tensor.name));
-    Ok(tensors)
+    Ok((tensors, variables))
 }
 
 /// Gives names that stand twice a number.
@@ -150,7 +136,7 @@ fn tensor_id(position: i32, tensors: usize, subject: &str) -> Result<Option<Tens
 
 fn read_optional_ids(
     table: &Table<'_>,
-    field: super::flat::Field,
+    field: Field,
     tensors: usize,
     budget: &mut Budget,
 ) -> Result<Vec<Option<TensorId>>> {
@@ -161,12 +147,7 @@ fn read_optional_ids(
     positions.map(|position| tensor_id(position, tensors, field.name)).collect()
 }
 
-fn read_ids(
-    table: &Table<'_>,
-    field: super::flat::Field,
-    tensors: usize,
-    budget: &mut Budget,
-) -> Result<Vec<TensorId>> {
+fn read_ids(table: &Table<'_>, field: Field, tensors: usize, budget: &mut Budget) -> Result<Vec<TensorId>> {
     read_optional_ids(table, field, tensors, budget)?
         .into_iter()
         .map(|id| id.ok_or_else(|| FormatError::invalid(field.name, "expected a tensor, found none (-1)")))
@@ -186,16 +167,40 @@ pub(super) fn operator_code<'a>(table: &Table<'a>) -> Result<Code<'a>> {
     Ok(Code { builtin, custom, version: table.scalar(fields::VERSION, 1)? })
 }
 
+/// An operator's table and the tensors that it touches.
+struct Touched<'a> {
+    table: Table<'a>,
+    inputs: Vec<Option<TensorId>>,
+    outputs: Vec<TensorId>,
+    intermediates: Vec<TensorId>,
+}
+
+fn touched<'a>(table: Table<'a>, tensors: usize, budget: &mut Budget) -> Result<Touched<'a>> {
+    use schema::operator as fields;
+    budget.spend(size_of::<Touched<'_>>(), "operators")?;
+    Ok(Touched {
+        table,
+        inputs: read_optional_ids(&table, fields::INPUTS, tensors, budget)?,
+        outputs: read_ids(&table, fields::OUTPUTS, tensors, budget)?,
+        intermediates: read_ids(&table, fields::INTERMEDIATES, tensors, budget)?,
+    })
+}
+
 fn read_operators(
     model: &Table<'_>,
     subgraph: &Table<'_>,
+    variables: &[bool],
     graph: &mut Graph,
     budget: &mut Budget,
 ) -> Result<()> {
     let codes = model.tables(schema::model::OPERATOR_CODES)?;
-    let reads = count_reads(subgraph, graph)?;
-    for (position, table) in subgraph.tables(schema::subgraph::OPERATORS)?.iter().enumerate() {
-        let table = table?;
+    let mut operators = Vec::new();
+    for table in subgraph.tables(schema::subgraph::OPERATORS)?.iter() {
+        operators.push(touched(table?, graph.tensors.len(), budget)?);
+    }
+    let uses = uses(&operators, graph);
+    for (position, operator) in operators.into_iter().enumerate() {
+        let Touched { table, inputs, outputs, intermediates } = operator;
         let index = table.scalar::<u32>(schema::operator::OPCODE_INDEX, 0)?;
         let code = usize::try_from(index).ok().and_then(|index| codes.get(index)).ok_or_else(|| {
             FormatError::invalid(
@@ -203,15 +208,15 @@ fn read_operators(
                 format!("expected a position below {}, found {index}", codes.len()),
             )
         })??;
-        let inputs = read_optional_ids(&table, schema::operator::INPUTS, graph.tensors.len(), budget)?;
-        let outputs = read_ids(&table, schema::operator::OUTPUTS, graph.tensors.len(), budget)?;
         let source = Source {
             code: operator_code(&code)?,
             table,
             inputs: &inputs,
             outputs: &outputs,
+            intermediates: &intermediates,
             tensors: &graph.tensors,
-            reads: &reads,
+            variables,
+            uses: &uses,
         };
         let builtin = source.code.builtin;
         let (op, inputs) = source.read()?;
@@ -220,27 +225,8 @@ fn read_operators(
             Some(&output) => graph.tensor(output).name.clone(),
             None => format!("{}_{position}", op.name()),
         };
-        let carried = match &op {
-            Op::Opaque(opaque) => opaque.code.len() + opaque.attributes.len(),
-            Op::Conv2d(_)
-            | Op::ConvTranspose2d(_)
-            | Op::FullyConnected(_)
-            | Op::BatchNorm(_)
-            | Op::Activation { .. }
-            | Op::Prelu
-            | Op::Elementwise(_)
-            | Op::Concat(_)
-            | Op::Pad(_)
-            | Op::Resize2d(_)
-            | Op::Pool2d(_)
-            | Op::GlobalPool2d { .. }
-            | Op::Flatten
-            | Op::Reshape { .. }
-            | Op::Softmax(_)
-            | Op::Dropout(_)
-            | Op::FakeQuantize(_)
-            | Op::Quantize { .. } => 0,
-        };
+        let carried =
+            if let Op::Opaque(opaque) = &op { opaque.code.len() + opaque.attributes.len() } else { 0 };
         budget.spend(size_of::<Node>() + 3 * name.len() + carried, "operators")?;
         graph.nodes.push(Node { name, op, inputs, outputs });
         open_batch(graph);
@@ -249,21 +235,18 @@ fn read_operators(
     Ok(())
 }
 
-/// How often each tensor is read, by operators or as an output of the network.
-fn count_reads(subgraph: &Table<'_>, graph: &Graph) -> Result<Vec<usize>> {
-    let mut reads = vec![0; graph.tensors.len()];
-    for &output in &graph.outputs {
-        reads[output.0] += 1;
+/// How often each tensor is used.
+fn uses(operators: &[Touched<'_>], graph: &Graph) -> Vec<Uses> {
+    let mut uses = vec![Uses::default(); graph.tensors.len()];
+    let inputs = operators.iter().flat_map(|operator| operator.inputs.iter().flatten());
+    for id in inputs.chain(&graph.outputs) {
+        uses[id.0].reads += 1;
     }
-    for table in subgraph.tables(schema::subgraph::OPERATORS)?.iter() {
-        for position in table?.scalars::<i32>(schema::operator::INPUTS)?.into_iter().flatten() {
-            let count = usize::try_from(position).ok().and_then(|position| reads.get_mut(position));
-            if let Some(count) = count {
-                *count += 1;
-            }
-        }
+    let others = operators.iter().flat_map(|operator| operator.outputs.iter().chain(&operator.intermediates));
+    for id in others.chain(&graph.inputs) {
+        uses[id.0].others += 1;
     }
-    Ok(reads)
+    uses
 }
 
 /// Opens the batch of what the last node writes, if that of its input is open: not all files say so at every tensor.
@@ -275,49 +258,5 @@ fn open_batch(graph: &mut Graph) {
     let output = *output;
     if graph.tensor(output).shape.with_batch(1) == shape.with_batch(1) {
         graph.tensor_mut(output).shape = shape;
-    }
-}
-
-/// Entries whose content is text.
-fn read_metadata(model: &Table<'_>, budget: &mut Budget) -> Result<BTreeMap<String, String>> {
-    let buffers = model.tables(schema::model::BUFFERS)?;
-    let mut metadata = BTreeMap::new();
-    for table in model.tables(schema::model::METADATA)?.iter() {
-        let table = table?;
-        let name = table.string(schema::metadata::NAME)?.unwrap_or_default();
-        let content = buffer(buffers, table.scalar(schema::metadata::BUFFER, 0)?)?;
-        let Ok(text) = std::str::from_utf8(content) else {
-            continue;
-        };
-        let text = if name == schema::MIN_RUNTIME_VERSION { text.trim_end_matches('\0') } else { text };
-        if !text.contains('\0') {
-            budget.spend(name.len() + text.len() + 2 * size_of::<String>(), "metadata")?;
-            metadata.insert(name.to_owned(), text.to_owned());
-        }
-    }
-    Ok(metadata)
-}
-
-/// Drops the tensors that no node, input or output refers to.
-fn drop_unused_tensors(graph: &mut Graph) {
-    let mut used = vec![false; graph.tensors.len()];
-    let nodes = graph.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
-    for id in nodes.chain(&graph.inputs).chain(&graph.outputs) {
-        used[id.0] = true;
-    }
-    let mut kept = 0;
-    let moved: Vec<TensorId> = used
-        .iter()
-        .map(|&used| {
-            let id = TensorId(kept);
-            kept += usize::from(used);
-            id
-        })
-        .collect();
-    let mut used = used.into_iter();
-    graph.tensors.retain(|_| used.next().unwrap_or(true));
-    let nodes = graph.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
-    for id in nodes.chain(&mut graph.inputs).chain(&mut graph.outputs) {
-        *id = moved[id.0];
     }
 }

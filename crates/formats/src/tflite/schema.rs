@@ -85,6 +85,7 @@ tables! {
         INPUTS = 0 "inputs",
         OUTPUTS = 1 "outputs",
         SIGNATURE_KEY = 2 "signature_key",
+        SUBGRAPH_INDEX = 4 "subgraph_index",
     }
     tensor_map "TensorMap" {
         NAME = 0 "name",

@@ -3,16 +3,25 @@
 use super::build::{Builder, Offset, Value};
 use super::flat::Table;
 use super::ops::to_i32;
-use super::reader::Budget;
 use super::schema::{self, quantization as quantization_fields, tensor as fields};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use taper_graph::{DType, Dim, Quantization, Shape, Tensor, TensorData};
 
 /// The dimension that the scales of a whole tensor are said to run along; the Edge TPU's compiler wants 0.
 const NO_AXIS: i32 = 0;
 
+/// What a tensor is to the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A constant, or a value that an operator writes.
+    Plain,
+    /// The state of an operator: kept from one run to the next.
+    Variable,
+}
+
 /// Writes a tensor whose data, if any, stands in the buffer at position `buffer`.
-pub(super) fn write(builder: &mut Builder, tensor: &Tensor, buffer: u32) -> Result<Offset> {
+pub(super) fn write(builder: &mut Builder, tensor: &Tensor, buffer: u32, role: Role) -> Result<Offset> {
     let size = |dim: &Dim| to_i32(dim.with_batch(1), &format!("tensor `{}`", tensor.name));
     let shape: Vec<i32> = tensor.shape.dims().iter().map(size).collect::<Result<_>>()?;
     let mut row = vec![
@@ -23,6 +32,10 @@ pub(super) fn write(builder: &mut Builder, tensor: &Tensor, buffer: u32) -> Resu
     ];
     if let Some(quantization) = &tensor.quantization {
         row.push((fields::QUANTIZATION, Value::Offset(write_quantization(builder, tensor, quantization)?)));
+    }
+    match role {
+        Role::Plain => {}
+        Role::Variable => row.push((fields::IS_VARIABLE, Value::Flag(true))),
     }
     if tensor.shape.sizes().is_none() {
         // An open batch is a batch of 1 with −1 in its signature. The Edge TPU's compiler has
@@ -78,12 +91,6 @@ pub(super) fn read<'a>(
             format!("expected elements of f32, i8, u8, i16, i32 or i64, found TensorType {tensor_type}"),
         )
     })?;
-    if table.flag(fields::IS_VARIABLE)? {
-        return Err(FormatError::unsupported(
-            &subject,
-            "variable tensors (the state of a recurrent layer) are not supported",
-        ));
-    }
     if table.table(fields::SPARSITY)?.is_some() {
         return Err(FormatError::unsupported(&subject, "sparse tensors are not supported"));
     }

@@ -1,19 +1,14 @@
 //! A graph becomes a TFLite file.
 
 use super::build::{Builder, Offset, Value};
-use super::ops::{Code, Emitter, Operator, Options, Runtime, to_i32};
-use super::reader::parse_runtime;
+use super::ops::{Carried, Code, Emitter, Operator, Options, to_i32};
 use super::schema::{self, builtin};
-use super::tensor;
+use super::tensor::{self, Role};
+use super::{archive, metadata, signature};
 use crate::error::{FormatError, Result};
-use flatbuffers::WIPOffset;
 use std::borrow::Cow;
 use taper_graph::{Graph, Op, Tensor, TensorId};
 
-/// The key under which runtimes look for a model's function.
-const SIGNATURE_KEY: &str = "serving_default";
-/// Bytes of the metadata entry that holds the oldest runtime's version.
-const RUNTIME_VERSION_BYTES: usize = 16;
 /// Room for a tensor's or operator's tables beside its data and names; only a hint.
 const TABLE_BYTES: usize = 160;
 
@@ -21,7 +16,8 @@ const TABLE_BYTES: usize = 160;
 ///
 /// An open batch becomes a batch of 1 with −1 in the shape signature, operators get the lowest version that expresses
 /// them, padding that is neither SAME nor VALID becomes a PAD, dropout is left out, tensor data lies at multiples of 16
-/// bytes. Nodes are known by the tensors they write, as TFLite does not name operators.
+/// bytes. Nodes are known by the tensors they write, as TFLite does not name operators. Signatures, metadata and the archive
+/// that [`read`](super::read) found are written again.
 ///
 /// # Errors
 /// If the graph is inconsistent, or TFLite has no such operator, type or size; the error names the node or tensor.
@@ -50,14 +46,18 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
             None => Ok(0),
         })
         .collect::<Result<Vec<u32>>>()?;
-    let metadata = write_metadata(&mut builder, &mut buffers, graph, &emitter)?;
+    let since = metadata::oldest_runtime(graph, emitter.operators.iter().map(|operator| operator.since));
+    let metadata = metadata::write(&mut builder, &mut buffers, graph, since)?;
     let buffers = buffers.write(&mut builder);
 
     let (codes, operators) = write_operators(&mut builder, &emitter.operators)?;
-    let tensors = tensors
-        .iter()
+    let tensors = (0..)
+        .zip(tensors)
         .zip(tensor_buffers)
-        .map(|(tensor, buffer)| tensor::write(&mut builder, tensor, buffer))
+        .map(|((position, tensor), buffer)| {
+            let role = if emitter.variables.contains(&position) { Role::Variable } else { Role::Plain };
+            tensor::write(&mut builder, tensor, buffer, role)
+        })
         .collect::<Result<Vec<_>>>()?;
     let subgraph = [
         (schema::subgraph::TENSORS, builder.vector(&tensors)),
@@ -67,7 +67,7 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
         (schema::subgraph::NAME, builder.string(&graph.name)),
     ];
     let subgraph = builder.table(subgraph);
-    let signature = write_signature(&mut builder, graph)?;
+    let signatures = signature::write(&mut builder, graph)?;
     let model = [
         (schema::model::VERSION, Value::U32(schema::VERSION)),
         (schema::model::OPERATOR_CODES, codes),
@@ -75,10 +75,14 @@ pub fn write(graph: &Graph) -> Result<Vec<u8>> {
         (schema::model::DESCRIPTION, builder.string("written by Taper")),
         (schema::model::BUFFERS, buffers),
         (schema::model::METADATA, metadata),
-        (schema::model::SIGNATURE_DEFS, builder.vector(&[signature])),
+        (schema::model::SIGNATURE_DEFS, signatures),
     ];
     let model = builder.table(model);
-    Ok(builder.finish(model, schema::IDENTIFIER))
+    let mut bytes = builder.finish(model, schema::IDENTIFIER);
+    if let Some(archive) = graph.metadata.get(archive::METADATA) {
+        archive::append(&mut bytes, archive)?;
+    }
+    Ok(bytes)
 }
 
 /// The graph without dropout, which TFLite has no operator for.
@@ -102,18 +106,18 @@ fn estimate(tensors: &[&Tensor], emitter: &Emitter<'_>) -> usize {
         data + 2 * tensor.name.len() + TABLE_BYTES
     };
     let operator_bytes =
-        |operator: &Operator<'_>| operator.custom_options.map_or(0, <[u8]>::len) + TABLE_BYTES;
+        |operator: &Operator<'_>| operator.carried.custom_options.map_or(0, <[u8]>::len) + TABLE_BYTES;
     tensors.iter().map(tensor_bytes).sum::<usize>()
         + emitter.operators.iter().map(operator_bytes).sum::<usize>()
 }
 
 /// The table of buffers; the first one is empty and stands for "no data".
 #[derive(Default)]
-struct Buffers(Vec<Value>);
+pub(super) struct Buffers(Vec<Value>);
 
 impl Buffers {
     /// Writes the bytes of a buffer and returns its position.
-    fn push(&mut self, builder: &mut Builder, bytes: &[u8]) -> Result<u32> {
+    pub(super) fn push(&mut self, builder: &mut Builder, bytes: &[u8]) -> Result<u32> {
         self.0.push(builder.aligned_bytes(bytes));
         u32::try_from(self.0.len()).map_err(|_| {
             FormatError::unsupported("buffers", format!("expected fewer, found {}", self.0.len()))
@@ -126,39 +130,6 @@ impl Buffers {
         let tables: Vec<Offset> = std::iter::once(empty).chain(full).collect();
         builder.vector(&tables)
     }
-}
-
-fn write_metadata(
-    builder: &mut Builder,
-    buffers: &mut Buffers,
-    graph: &Graph,
-    emitter: &Emitter<'_>,
-) -> Result<Value> {
-    let version = oldest_runtime(graph, &emitter.operators).map(|since| {
-        let mut text = since.map(|part| part.to_string()).join(".").into_bytes();
-        text.resize(RUNTIME_VERSION_BYTES, 0);
-        text
-    });
-    let own = version.iter().map(|version| (schema::MIN_RUNTIME_VERSION, version.as_slice()));
-    let free = graph.metadata.iter().map(|(name, text)| (name.as_str(), text.as_bytes()));
-    let mut entries = Vec::new();
-    for (name, bytes) in own.chain(free.filter(|(name, _)| *name != schema::MIN_RUNTIME_VERSION)) {
-        let buffer = buffers.push(builder, bytes)?;
-        let row =
-            [(schema::metadata::NAME, builder.string(name)), (schema::metadata::BUFFER, Value::U32(buffer))];
-        entries.push(builder.table(row));
-    }
-    Ok(builder.vector(&entries))
-}
-
-/// The oldest runtime that runs the operators. What opaque ones need is known only if the file they came from says it.
-fn oldest_runtime(graph: &Graph, operators: &[Operator<'_>]) -> Option<Runtime> {
-    let known = operators.iter().filter_map(|operator| operator.since).max();
-    if operators.iter().all(|operator| operator.since.is_some()) {
-        return known;
-    }
-    let carried = parse_runtime(graph.metadata.get(schema::MIN_RUNTIME_VERSION)?)?;
-    Some(known.map_or(carried, |known| known.max(carried)))
 }
 
 /// The operator codes in the order of their first use, and the operators.
@@ -210,32 +181,15 @@ pub(super) fn operator(builder: &mut Builder, code: u32, operator: &Operator<'_>
         row.push((schema::operator::OPTIONS_TYPE, Value::U8(options_type)));
         row.push((schema::operator::OPTIONS, Value::Offset(table)));
     }
-    if let Some(bytes) = operator.custom_options {
+    let Carried { custom_options, intermediates, mutating_inputs } = &operator.carried;
+    if let Some(bytes) = custom_options {
         row.push((schema::operator::CUSTOM_OPTIONS, builder.aligned_bytes(bytes)));
     }
-    Ok(builder.table(row))
-}
-
-/// Names the inputs and outputs by their tensors.
-fn write_signature(builder: &mut Builder, graph: &Graph) -> Result<Offset> {
-    let mut maps = |ids: &[TensorId]| -> Result<Value> {
-        let mut tables: Vec<WIPOffset<_>> = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let index = u32::try_from(id.0)
-                .map_err(|_| FormatError::unsupported("tensors", format!("expected fewer than {}", id.0)))?;
-            let row = [
-                (schema::tensor_map::NAME, builder.string(&graph.tensor(id).name)),
-                (schema::tensor_map::TENSOR_INDEX, Value::U32(index)),
-            ];
-            tables.push(builder.table(row));
-        }
-        Ok(builder.vector(&tables))
-    };
-    let (inputs, outputs) = (maps(&graph.inputs)?, maps(&graph.outputs)?);
-    let row = [
-        (schema::signature_def::INPUTS, inputs),
-        (schema::signature_def::OUTPUTS, outputs),
-        (schema::signature_def::SIGNATURE_KEY, builder.string(SIGNATURE_KEY)),
-    ];
+    if !mutating_inputs.is_empty() {
+        row.push((schema::operator::MUTATING_VARIABLE_INPUTS, builder.vector(mutating_inputs)));
+    }
+    if !intermediates.is_empty() {
+        row.push((schema::operator::INTERMEDIATES, builder.vector(intermediates)));
+    }
     Ok(builder.table(row))
 }

@@ -1,7 +1,7 @@
 //! Named arrays in the order of their file.
 
-use super::budget::Budget;
 use super::element::Element;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ impl Array {
                 ));
             }
         };
-        budget.take(&subject(), count, size_of::<f32>())?;
+        budget.spend_elements(count, size_of::<f32>(), &subject())?;
         let mut values = Vec::with_capacity(count);
         let mut index = vec![0; sizes.len()];
         let mut position = offset;

@@ -4,8 +4,8 @@
 //! arrays in a group `vars` and keeps the layer's name as an attribute of it (`keras/src/saving/saving_lib.py`).
 
 use super::array::Weights;
-use super::budget::Budget;
 use super::hdf5::Hdf5;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::collections::BTreeSet;
 

@@ -4,8 +4,8 @@
 //! array. Here each step may read only so many bytes of the file, and an array is checked before it is read.
 
 use super::array::Array;
-use super::budget::Budget;
 use super::element::Element;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use hdf5_pure::{AttrValue, DType, File, Group, Source};
 use std::collections::HashMap;
@@ -116,12 +116,12 @@ impl Hdf5 {
             .map(|size| usize::try_from(size).map_err(|_| too_large(path)))
             .collect::<Result<_>>()?;
         let count = product(&sizes).ok_or_else(|| too_large(path))?;
-        budget.take(&subject(path), count, size_of::<f32>())?;
+        budget.spend_elements(count, size_of::<f32>(), &subject(path))?;
         if let Some(chunk) = dataset.chunk_shape().map_err(failed)? {
             let chunk: Option<Vec<usize>> =
                 chunk.into_iter().map(|size| usize::try_from(size).ok()).collect();
             let count = chunk.and_then(|sizes| product(&sizes)).ok_or_else(|| too_large(path))?;
-            budget.take(&subject(path), count, element.bytes())?;
+            budget.spend_elements(count, element.bytes(), &subject(path))?;
         }
         let values = dataset.read_f32().map_err(failed)?;
         if values.len() != count {

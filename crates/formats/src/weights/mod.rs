@@ -4,7 +4,6 @@
 
 mod array;
 mod assign;
-mod budget;
 mod element;
 mod groups;
 pub(crate) mod hdf5;
@@ -17,10 +16,10 @@ pub(crate) mod zip;
 
 pub use array::{Array, Weights};
 pub use assign::{Layout, Report, assign};
-pub(crate) use budget::Budget;
 pub use element::Element;
 pub(crate) use groups::{MODEL_WEIGHTS, WEIGHT_NAMES, join};
 
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use crate::safetensors::Container;
 use hdf5::Hdf5;
@@ -63,7 +62,7 @@ pub fn read(bytes: Vec<u8>) -> Result<Weights> {
             let expected = format!("expected an entry `{KERAS_WEIGHTS}` or `data.pkl`, found neither");
             FormatError::unsupported("zip archive", expected)
         })?;
-        budget.take(KERAS_WEIGHTS, file.len(), 1)?;
+        budget.spend(file.len(), KERAS_WEIGHTS)?;
         return groups::read(&Hdf5::open(file.into_owned())?, &mut budget);
     }
     if bytes.first() == Some(&PICKLE) {

@@ -3,8 +3,8 @@
 //! Nothing that a pickle names is run. Dictionaries, lists and tuples are built; names mean what [`Global`] says, and any
 //! other name is refused. Source: CPython's `Lib/pickletools.py`, protocols 0 to 4.
 
-use super::budget::Budget;
 use super::element::Element;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -124,7 +124,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(Pickle<'
     };
     loop {
         // An opcode makes one value, or one entry of the memo, at most.
-        budget.take("pickle", 1, 2 * size_of::<Value<'_>>())?;
+        budget.spend(2 * size_of::<Value<'_>>(), "pickle")?;
         if machine.step()? == Progress::Stopped {
             break;
         }

@@ -3,9 +3,9 @@
 //! Source: `torch/serialization.py`, `_load` and `_legacy_load`.
 
 use super::array::{Array, View, Weights};
-use super::budget::Budget;
 use super::pickle::{self, Pickle, Tensor, Value};
 use super::zip::Zip;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;

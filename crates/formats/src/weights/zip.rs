@@ -3,7 +3,7 @@
 //! Source: PKWARE's APPNOTE 6.3.10, sections 4.3 to 4.5. The directory at the end rules; entries are read where they lie and
 //! only those that are asked for.
 
-use super::budget::Budget;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
@@ -51,7 +51,7 @@ impl<'a> Zip<'a> {
         let mut rest = at(bytes, offset, "directory")?;
         let mut entries = BTreeMap::new();
         for _ in 0..count {
-            budget.take("zip directory", 1, 2 * size_of::<(&str, Entry)>())?;
+            budget.spend(2 * size_of::<(&str, Entry)>(), "zip directory")?;
             let (name, entry, behind) = Entry::read(rest)?;
             if entries.insert(name, entry).is_some() {
                 return Err(invalid(format!("expected each entry once, found `{name}` twice")));
@@ -173,7 +173,7 @@ fn extra64(mut extra: &[u8]) -> &[u8] {
 }
 
 fn inflate(data: &[u8], size: u64, subject: &str, budget: &mut Budget) -> Result<Vec<u8>> {
-    budget.take(subject, usize::try_from(size).unwrap_or(usize::MAX), 1)?;
+    budget.spend(usize::try_from(size).unwrap_or(usize::MAX), subject)?;
     let mut content = Vec::new();
     DeflateDecoder::new(data)
         .take(size.saturating_add(1))

@@ -8,8 +8,12 @@ use taper_kernels::lanes::{
     pack,
 };
 
-/// The tiles, and what errors they may make relative to the largest result.
-const TILES: [(WinogradTile, f32); 2] = [(WinogradTile::Two, 1e-5), (WinogradTile::Four, 5e-5)];
+/// The algorithms, and what errors they may make relative to the largest result.
+const ALGORITHMS: [(Algorithm, f32); 3] = [
+    (Algorithm::Winograd(WinogradTile::Two), 1e-5),
+    (Algorithm::Winograd(WinogradTile::Four), 5e-5),
+    (Algorithm::WinogradNarrow, 5e-5),
+];
 
 /// A convolution's operands in lane layout.
 struct Operands {
@@ -87,12 +91,12 @@ fn check(g: &Conv2dGeometry, activation: Activation, seed: u64) {
     let expect = results(&direct, &operands, activation);
     let sums = results(&direct, &operands, Activation::None).y;
     for isa in Isa::available() {
-        for (tile, tolerance) in TILES {
-            let convolution = Conv2d::with_algorithm(*g, isa, Algorithm::Winograd(tile));
+        for (algorithm, tolerance) in ALGORITHMS {
+            let convolution = Conv2d::with_algorithm(*g, isa, algorithm);
             let errors = errors(&results(&convolution, &operands, activation), &expect, &sums);
             assert!(
                 errors.iter().all(|&error| error <= tolerance),
-                "errors {errors:?} of y, dx, dw of {g:?} by tile {tile:?} on {}",
+                "errors {errors:?} of y, dx, dw of {g:?} by {algorithm:?} on {}",
                 isa.name()
             );
         }
@@ -143,8 +147,8 @@ fn errors_stay_small_at_the_widths_of_networks() {
         let operands = Operands::new(&g, 1);
         let isa = Isa::best();
         let expect = results(&Conv2d::with_algorithm(g, isa, Algorithm::Direct), &operands, Activation::None);
-        for (tile, _) in TILES {
-            let convolution = Conv2d::with_algorithm(g, isa, Algorithm::Winograd(tile));
+        for (algorithm, _) in ALGORITHMS {
+            let convolution = Conv2d::with_algorithm(g, isa, algorithm);
             let errors = errors(&results(&convolution, &operands, Activation::None), &expect, &expect.y);
             assert!(errors.iter().all(|&error| error <= 1e-4), "errors {errors:?} of y, dx, dw of {g:?}");
         }
@@ -154,16 +158,17 @@ fn errors_stay_small_at_the_widths_of_networks() {
 #[test]
 fn results_are_the_same_bytes_at_any_threads_and_on_any_instruction_set() {
     for g in [
+        three_by_three(70, 7, 9, [13, 28]),
         three_by_three(70, 35, 70, [9, 6]),
         three_by_three(33, 64, 48, [4, 4]),
         three_by_three(5, 300, 290, [5, 3]),
     ] {
         let operands = Operands::new(&g, 3);
-        for (tile, _) in TILES {
+        for (algorithm, _) in ALGORITHMS {
             let results: Vec<_> = Isa::available()
                 .into_iter()
                 .map(|isa| {
-                    let convolution = Conv2d::with_algorithm(g, isa, Algorithm::Winograd(tile));
+                    let convolution = Conv2d::with_algorithm(g, isa, algorithm);
                     at_any_threads(|| {
                         let Results { y, dx, dw } = results(&convolution, &operands, Activation::Relu);
                         [lane_bits(&y), lane_bits(&dx), bits(&dw)]

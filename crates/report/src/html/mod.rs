@@ -1,6 +1,7 @@
 //! The document as one self-contained HTML page.
 
 mod markup;
+mod network;
 mod plot;
 mod scale;
 mod svg;
@@ -106,6 +107,7 @@ fn block(page: &mut Markup, id: &str, block: &Block) {
     match block {
         Block::Paragraph(text) => page.leaf("p", &[], text),
         Block::Table(table) => table::draw(page, table),
+        Block::Network(diagram) => network::draw(page, diagram),
         Block::LinePlot(plot) => plot::draw(page, id, plot),
         Block::WidthBars(bars) => widths::draw(page, id, bars),
         Block::KeyValues(pairs) => key_values(page, pairs),

@@ -3,20 +3,37 @@
 use super::markup::Markup;
 use crate::{Align, Cell, Column, Format, Row, Status, Table};
 
+/// What is drawn at the left of each row.
+type DrawRail<'a> = &'a dyn Fn(&mut Markup, usize);
+
 /// Writes the table in a frame that scrolls sideways where the window is narrower than the table.
 pub(crate) fn draw(page: &mut Markup, table: &Table) {
+    framed(page, table, None);
+}
+
+/// Writes the table with a picture at the left of each row, which joins those of the rows above and below.
+pub(crate) fn draw_with_rail(page: &mut Markup, table: &Table, rail: DrawRail<'_>) {
+    framed(page, table, Some(rail));
+}
+
+fn framed(page: &mut Markup, table: &Table, rail: Option<DrawRail<'_>>) {
     let frame =
         [("class", "scroll"), ("role", "region"), ("aria-label", table.caption.as_str()), ("tabindex", "0")];
     page.element("div", &frame, |page| {
-        page.element("table", &[], |page| {
+        let class: &[_] = if rail.is_some() { &[("class", "network")] } else { &[] };
+        page.element("table", class, |page| {
             page.leaf_if_any("caption", &[], &table.caption);
             page.element("thead", &[], |page| {
                 if table.columns.iter().any(|column| !column.group.is_empty()) {
                     group_headings(page, table);
                 }
-                headings(page, table);
+                headings(page, table, rail.is_some());
             });
-            page.element("tbody", &[], |page| table.rows.iter().for_each(|item| row(page, table, item)));
+            page.element("tbody", &[], |page| {
+                for (index, item) in table.rows.iter().enumerate() {
+                    row(page, table, item, rail.map(|draw| (draw, index)));
+                }
+            });
         });
     });
 }
@@ -36,8 +53,11 @@ fn group_headings(page: &mut Markup, table: &Table) {
     });
 }
 
-fn headings(page: &mut Markup, table: &Table) {
+fn headings(page: &mut Markup, table: &Table, rail: bool) {
     page.element("tr", &[], |page| {
+        if rail {
+            page.leaf("td", &[], "");
+        }
         for (index, column) in table.columns.iter().enumerate() {
             let class = format!("{}{}", align_class(column.align), group_class(table, index));
             page.element("th", &[("scope", "col"), ("class", &class)], |page| {
@@ -56,13 +76,16 @@ fn headings(page: &mut Markup, table: &Table) {
     });
 }
 
-fn row(page: &mut Markup, table: &Table, row: &Row) {
+fn row(page: &mut Markup, table: &Table, row: &Row, rail: Option<(DrawRail<'_>, usize)>) {
     let class = match row.status {
         Status::Plain => "",
         Status::Chosen => "chosen",
         Status::RolledBack => "undone",
     };
     page.element("tr", &[("class", class)], |page| {
+        if let Some((draw, index)) = rail {
+            page.element("td", &[("class", "rail")], |page| draw(page, index));
+        }
         for index in 0..table.width() {
             let cell = row.cells.get(index).unwrap_or(&Cell::Missing);
             let column = table.columns.get(index);

@@ -22,7 +22,7 @@ fn check_observed(graph: &Graph, batch: usize, cpu: Cpu) {
         let mut seen = expected.clone();
         session.run_observed(&mut |tensor, found| {
             let expected = seen.remove(&tensor).expect("each activation is seen once");
-            for (expected, found) in expected.iter().zip(found) {
+            for (expected, found) in expected.iter().zip(found.floats().expect("a float network")) {
                 let far = (expected - found).abs() > 1e-4 * expected.abs().max(1.0);
                 assert!(!far, "`{}`: expected {expected}, found {found}", graph.tensor(tensor).name);
             }

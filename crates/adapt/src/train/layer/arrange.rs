@@ -1,6 +1,6 @@
 //! What moves values without computing: flattening, other shapes, borders, and maps of another size.
 
-use super::{Call, Layer, Map, Needs, Site, lane_padding};
+use super::{Call, Gradients, Layer, Map, Needs, Site, lane_padding};
 use taper_graph::{Pad, Resize2d, ResizeCoordinates, ResizeMethod};
 use taper_kernels::lanes::{self, Pad2d, ResizeGeometry, flatten as to_vector, unflatten};
 
@@ -72,7 +72,7 @@ impl Layer for Flatten {
         to_vector(x, self.0.channels, self.0.pixels(), y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         unflatten(dy, self.0.channels, self.0.pixels(), dx);
     }
@@ -89,7 +89,7 @@ impl Layer for Reshape {
         lanes::reshape(x, [from.channels, from.pixels()], to.channels, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Self { from, to } = self;
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         lanes::reshape(dy, [to.channels, to.pixels()], from.channels, dx);
@@ -106,7 +106,7 @@ impl Layer for Border {
         self.0.forward(x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }
@@ -122,7 +122,7 @@ impl Layer for Resize {
         self.0.forward(x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }

@@ -1,6 +1,6 @@
 //! Functions of several operands: sums, products, maxima and the like, concatenation.
 
-use super::{Call, Layer, Map, Needs, Site, apart, fused};
+use super::{Call, Gradients, Layer, Map, Needs, Site, apart, fused};
 use crate::error::Result;
 use taper_graph::{Binary, Concat, Elementwise};
 use taper_kernels::cpu::Isa;
@@ -164,7 +164,7 @@ impl Layer for Pair {
         self.kernel.forward(a, b, self.activation, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let [a, b, y, dy] = [call.x(0), call.x(1), call.y(), call.dy()];
         if self.activation != Activation::None {
             let [y, dy] = apart(call.arena, [y, dy.clone()]);
@@ -217,7 +217,7 @@ impl Layer for WithConstant {
         self.kernel.forward(a, b, self.activation, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let [x, y, dy] = [call.x(0), call.y(), call.dy()];
         if self.activation != Activation::None {
             let [y, dy] = apart(call.arena, [y, dy.clone()]);
@@ -246,7 +246,7 @@ impl Layer for SideBySide {
         }
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         for (input, &offset) in self.offsets.iter().enumerate() {
             let Some(dx) = call.dx(input) else { continue };
             let dy = call.dy();

@@ -1,6 +1,6 @@
 //! Convolutions, transposed ones, and fully connected layers, which are convolutions of a map of one pixel.
 
-use super::{Call, Layer, Map, Needs, Site, apart, fused, lane_padding};
+use super::{Call, Gradients, Layer, Map, Needs, Site, apart, fused, lane_padding};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Conv2d, ConvTranspose2d, FullyConnected};
@@ -108,25 +108,24 @@ impl Layer for Convolution {
         }
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
-        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let Call { arena, parameters, workspace, .. } = call;
         if self.activation != Activation::None {
             let [y, dy] = apart(arena, [y, dy.clone()]);
             activation_backward(self.isa, self.activation, y, dy);
         }
         if self.learns {
             let [x, dy] = apart(arena, [x, dy.clone()]);
-            let (dw, dbias) = match self.bias {
-                None => (parameters.gradient(self.weights, gradients), None),
-                Some(bias) => {
-                    let [dw, dbias] = parameters.gradient_pair(self.weights, bias, gradients);
-                    (dw, Some(dbias))
-                }
-            };
-            match &self.kernel {
+            let mut compute = |dw: &mut [f32], dbias: Option<&mut [f32]>| match &self.kernel {
                 Kernel::Convolution(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
                 Kernel::Transposed(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
+            };
+            match self.bias {
+                None => gradients.write([self.weights], |[dw]| compute(dw, None)),
+                Some(bias) => {
+                    gradients.write([self.weights, bias], |[dw, dbias]| compute(dw, Some(dbias)));
+                }
             }
         }
         if let Some(dx) = dx {

@@ -7,7 +7,7 @@ mod normalisation;
 mod pointwise;
 mod pool;
 
-use super::parameter::{ParameterId, Parameters};
+use super::parameter::{Gradients, ParameterId, Parameters};
 use super::plan::{Origin, Places};
 use super::program::{Program, Step};
 use crate::error::{AdaptError, Result};
@@ -52,11 +52,11 @@ pub(super) trait Layer: Send + Sync {
     /// Computes the output.
     fn forward(&self, call: &mut Call<'_>);
 
-    /// Computes the gradients of its parameters, if they learn, and those of the inputs for which [`Call::dx`] gives a
+    /// Writes the gradients of its parameters, if any of them learns, and computes those of the inputs for which [`Call::dx`] gives a
     /// place. The gradient of the output is used up: its place holds what [`Layer::passes`] promises.
     ///
     /// Padding lanes of the output's gradient are zero, and those of the inputs' gradients become zero.
-    fn backward(&self, call: &mut Call<'_>);
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>);
 }
 
 /// What a layer works on.
@@ -69,8 +69,6 @@ pub(super) struct Call<'a> {
     pub(super) step: u64,
     /// Position in the batch of the first image.
     pub(super) first_image: u32,
-    /// Of all parameters; empty in forward passes.
-    pub(super) gradients: &'a mut [f32],
     /// What a layer's forward pass keeps for its backward pass.
     pub(super) statistics: &'a mut BatchStatistics,
     pub(super) workspace: &'a mut Workspace,

@@ -1,6 +1,6 @@
 //! Batch normalisation with what its step took in: a sum and a rectifier.
 
-use super::{Call, Layer, Mode, Needs, Site, apart, fused};
+use super::{Call, Gradients, Layer, Mode, Needs, Site, apart, fused};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::BatchNorm;
@@ -13,6 +13,8 @@ struct Normalisation {
     running: [ParameterId; 2],
     residual: bool,
     learns: bool,
+    /// Whether it normalises with the batch's statistics in training: those of a frozen one stay.
+    moves: bool,
 }
 
 /// A layer for batch normalisation.
@@ -21,6 +23,7 @@ struct Normalisation {
 /// If its parameters are no constants.
 pub(super) fn batch_norm(site: &Site<'_>, norm: &BatchNorm) -> Result<Box<dyn Layer>> {
     let map = site.channels_of(0)?;
+    let running = [site.parameter(3)?, site.parameter(4)?];
     Ok(Box::new(Normalisation {
         kernel: lanes::BatchNorm {
             batch: site.images,
@@ -32,9 +35,10 @@ pub(super) fn batch_norm(site: &Site<'_>, norm: &BatchNorm) -> Result<Box<dyn La
         },
         gamma: site.parameter(1)?,
         beta: site.parameter(2)?,
-        running: [site.parameter(3)?, site.parameter(4)?],
+        running,
         residual: site.step.fused.residual,
         learns: site.step.learns,
+        moves: site.step.learns && !running.iter().any(|id| site.parameters.is_frozen(*id)),
     }))
 }
 
@@ -48,7 +52,7 @@ impl Layer for Normalisation {
     }
 
     fn running(&self) -> Option<[ParameterId; 2]> {
-        self.learns.then_some(self.running)
+        self.moves.then_some(self.running)
     }
 
     fn forward(&self, call: &mut Call<'_>) {
@@ -69,7 +73,7 @@ impl Layer for Normalisation {
             }
         };
         match mode {
-            Mode::Train if self.learns => {
+            Mode::Train if self.moves => {
                 self.kernel.forward(x, affine, residual, y, statistics, workspace);
             }
             Mode::Train | Mode::Evaluate => {
@@ -80,9 +84,9 @@ impl Layer for Normalisation {
         }
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
-        let Call { arena, parameters, gradients, statistics, workspace, .. } = call;
+        let Call { arena, statistics, workspace, .. } = call;
         let kept = self.needs().output.then_some(y);
         let (x, dy, y, dx) = match (kept, dx) {
             (None, None) => {
@@ -103,11 +107,16 @@ impl Layer for Normalisation {
             }
         };
         let activations = BatchNormGradient { x, dy, y_with_residual: y, dx };
-        if self.learns {
-            let [gamma, beta] = parameters.gradient_pair(self.gamma, self.beta, gradients);
-            self.kernel.backward(activations, statistics, AffineGradient { gamma, beta }, workspace);
-        } else {
-            self.kernel.backward_frozen(activations, statistics, None, workspace);
+        if !self.learns {
+            return self.kernel.backward_frozen(activations, statistics, None, workspace);
         }
+        gradients.write([self.gamma, self.beta], |[gamma, beta]| {
+            let affine = AffineGradient { gamma, beta };
+            if self.moves {
+                self.kernel.backward(activations, statistics, affine, workspace);
+            } else {
+                self.kernel.backward_frozen(activations, statistics, Some(affine), workspace);
+            }
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! What is computed value by value: nonlinearities, dropout, fake quantization.
 
-use super::{Call, Layer, Mode, Needs, Site, apart};
+use super::{Call, Gradients, Layer, Mode, Needs, Site, apart};
 use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Activation, Dropout, FakeQuantize};
@@ -100,7 +100,7 @@ impl Layer for Rectifier {
         activation_forward(self.isa, self.function, x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let [y, dy] = [call.y(), call.dy()];
         let [y, dy] = apart(call.arena, [y, dy]);
         activation_backward(self.isa, self.function, y, dy);
@@ -122,7 +122,7 @@ impl Layer for Smooth {
         self.function.forward(self.isa, x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let kept = match self.function.gradient_from() {
             GradientFrom::Input => call.x(0),
             GradientFrom::Output => call.y(),
@@ -148,12 +148,18 @@ impl Layer for Prelu {
         self.kernel.forward(x, slopes, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let [x, dy] = [call.x(0), call.dy()];
-        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let Call { arena, parameters, workspace, .. } = call;
         let [x, dy] = apart(arena, [x, dy]);
-        let dslopes = self.learns.then(|| parameters.gradient(self.slopes, gradients));
-        self.kernel.backward(x, parameters.value(self.slopes), dy, dslopes, workspace);
+        let slopes = parameters.value(self.slopes);
+        if self.learns {
+            gradients.write([self.slopes], |[gradient]| {
+                self.kernel.backward(x, slopes, dy, Some(gradient), workspace);
+            });
+        } else {
+            self.kernel.backward(x, slopes, dy, None, workspace);
+        }
     }
 }
 
@@ -175,7 +181,7 @@ impl Layer for Drop {
         }
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let dy = call.dy();
         self.0.backward(call.step, call.first_image, &mut call.arena[dy]);
     }
@@ -203,16 +209,14 @@ impl Layer for Quantized {
         kernel.forward(x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let kernel = self.kernel(call);
         let [x, dy] = [call.x(0), call.dy()];
-        let Call { arena, parameters, gradients, workspace, .. } = call;
+        let Call { arena, workspace, .. } = call;
         let [x, dy] = apart(arena, [x, dy]);
-        let of_range = kernel.backward(x, dy, workspace);
+        let [of_min, of_max] = kernel.backward(x, dy, workspace);
         if self.learns {
-            for (id, gradient) in self.range.iter().zip(of_range) {
-                parameters.gradient(*id, gradients)[0] = gradient;
-            }
+            gradients.write(self.range, |[min, max]| (min[0], max[0]) = (of_min, of_max));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Pooling.
 
-use super::{Call, Layer, Needs, Site, apart, lane_padding};
+use super::{Call, Gradients, Layer, Needs, Site, apart, lane_padding};
 use taper_graph::{Pool2d, PoolKind};
 use taper_kernels::lanes::{AveragePool2d, MaxPool2d, PoolGeometry};
 
@@ -42,7 +42,7 @@ impl Layer for Max {
         self.0.forward(x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Some(dx) = call.dx(0) else { return };
         let [x, y, dy] = [call.x(0), call.y(), call.dy()];
         let [x, y, dy, dx] = apart(call.arena, [x, y, dy, dx]);
@@ -60,7 +60,7 @@ impl Layer for Average {
         self.0.forward(x, y);
     }
 
-    fn backward(&self, call: &mut Call<'_>) {
+    fn backward(&self, call: &mut Call<'_>, _gradients: &mut Gradients<'_>) {
         let Some([dy, dx]) = call.dy_and_dx() else { return };
         self.0.backward(dy, dx);
     }

@@ -1,6 +1,7 @@
 //! Gradients of whole networks against finite differences of the loss.
 
 mod losses;
+mod sharing;
 
 use super::super::loss::SoftmaxCrossEntropy;
 use super::super::parameter::Role;
@@ -359,6 +360,22 @@ fn check_chunks(graph: &Graph, loss: &Loss) {
                 );
             }
         }
+    }
+}
+
+/// Checks that loss and gradients are the same bytes at any number of threads, in blocks at once and as a whole.
+fn check_threads(graph: &Graph, settings: &NetworkSettings) {
+    for narrow in [true, false] {
+        let learn = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+            pool.install(|| {
+                let mut subject = Subject::with_settings(graph, settings, 50);
+                subject.network.narrow = narrow;
+                (subject.learn(), subject.network.gradients)
+            })
+        };
+        let expected = learn(1);
+        assert!([2, 3].into_iter().all(|threads| learn(threads) == expected), "{settings:?}");
     }
 }
 

@@ -21,7 +21,7 @@ use super::build::Value;
 use super::flat::{Field, Table};
 use super::schema::{self, builtin};
 use crate::error::{FormatError, Result};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taper_graph::{Activation, DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
 
 /// What makes two operators share one entry of `Model.operator_codes`.
@@ -109,7 +109,17 @@ pub(super) struct Operator<'a> {
     pub(super) inputs: Vec<i32>,
     pub(super) outputs: Vec<i32>,
     pub(super) options: Options<'a>,
+    pub(super) carried: Carried<'a>,
+}
+
+/// What only operators hold that are carried through.
+#[derive(Default)]
+pub(super) struct Carried<'a> {
     pub(super) custom_options: Option<&'a [u8]>,
+    /// Positions of the tensors that the operator keeps between its inner steps.
+    pub(super) intermediates: Vec<i32>,
+    /// For each input, whether the operator changes it; empty if it changes none.
+    pub(super) mutating_inputs: &'a [u8],
 }
 
 /// The builtin options of an operator.
@@ -124,6 +134,8 @@ pub(super) struct Emitter<'g> {
     pub(super) graph: &'g Graph,
     /// Follow the graph's own tensors.
     pub(super) added: Vec<Tensor>,
+    /// Positions, among all tensors of the file, of those that are an operator's state.
+    pub(super) variables: BTreeSet<i32>,
     /// Constants of the graph that TFLite has in another layout.
     pub(super) laid_out: BTreeMap<TensorId, Tensor>,
     pub(super) operators: Vec<Operator<'g>>,
@@ -138,6 +150,7 @@ impl<'g> Emitter<'g> {
         Self {
             graph,
             added: Vec::new(),
+            variables: BTreeSet::new(),
             laid_out: BTreeMap::new(),
             operators: Vec::new(),
             producers: padding::producers(graph),
@@ -288,7 +301,7 @@ impl<'g> Emitter<'g> {
             inputs,
             outputs,
             options,
-            custom_options: None,
+            carried: Carried::default(),
         });
     }
 
@@ -332,9 +345,20 @@ pub(super) struct Source<'a> {
     pub(super) table: Table<'a>,
     pub(super) inputs: &'a [Option<TensorId>],
     pub(super) outputs: &'a [TensorId],
+    pub(super) intermediates: &'a [TensorId],
     pub(super) tensors: &'a [Tensor],
-    /// How often each tensor is read, by operators or as an output of the network.
-    pub(super) reads: &'a [usize],
+    /// Whether each tensor is the state of an operator.
+    pub(super) variables: &'a [bool],
+    pub(super) uses: &'a [Uses],
+}
+
+/// How often a tensor is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Uses {
+    /// By operators that read it, and as an output of the network.
+    pub(super) reads: usize,
+    /// By operators that write it or keep it between their inner steps, and as an input of the network.
+    pub(super) others: usize,
 }
 
 /// An operator of the graph and what it reads; `None` if the graph cannot express it.
@@ -351,7 +375,9 @@ impl<'a> Source<'a> {
 
     /// The graph's operator, opaque where nothing else fits.
     pub(super) fn read(&self) -> Result<(Op, Vec<TensorId>)> {
+        let stateful = self.inputs.iter().flatten().any(|&id| self.is_variable(id));
         let understood = match self.code.builtin {
+            _ if stateful || !self.intermediates.is_empty() => Ok(None),
             builtin::CONV_2D | builtin::DEPTHWISE_CONV_2D => convolution::read(self),
             builtin::FULLY_CONNECTED => fully_connected::read(self),
             builtin::MAX_POOL_2D | builtin::AVERAGE_POOL_2D => pooling::read(self),
@@ -405,7 +431,11 @@ impl<'a> Source<'a> {
 
     /// Whether nothing but this operator reads a tensor, so that its layout may change.
     fn is_own(&self, id: TensorId) -> bool {
-        self.reads.get(id.0) == Some(&1)
+        self.uses[id.0].reads == 1
+    }
+
+    fn is_variable(&self, id: TensorId) -> bool {
+        self.variables[id.0]
     }
 
     /// Whether all inputs are there, none is constant, and they are of the output's type, one that operators compute in.

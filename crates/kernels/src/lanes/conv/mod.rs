@@ -15,7 +15,7 @@ pub use geometry::{Conv2dGeometry, Padding};
 pub use transposed::ConvTranspose2d;
 use weights::WeightGradient;
 pub use winograd::WinogradTile;
-use winograd::{WinogradGradient, WinogradMap};
+use winograd::{NarrowGradient, NarrowMap, WinogradGradient, WinogradMap};
 
 use super::{Activation, Lanes, Workspace};
 use crate::cpu::Isa;
@@ -37,6 +37,9 @@ pub enum Algorithm {
     Direct,
     /// Winograd's minimal filtering; for 3 × 3 kernels of stride 1, dilation 1 and one group.
     Winograd(WinogradTile),
+    /// Winograd's minimal filtering with tiles of 4 × 4 outputs, one tile after the other; for the same convolutions,
+    /// and fast where channels are few.
+    WinogradNarrow,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ struct Full {
 enum Map {
     Direct(Gather),
     Winograd(WinogradMap),
+    WinogradNarrow(NarrowMap),
 }
 
 /// To the gradient of weights.
@@ -66,6 +70,7 @@ enum Map {
 enum Gradient {
     Direct(WeightGradient),
     Winograd(WinogradGradient),
+    WinogradNarrow(NarrowGradient),
 }
 
 impl Conv2d {
@@ -76,7 +81,7 @@ impl Conv2d {
     /// Panics if kernel, stride, dilation or groups is 0, or if `groups` does not divide both channel counts.
     pub fn new(geometry: Conv2dGeometry, isa: Isa) -> Self {
         check(&geometry);
-        Self::plan(geometry, isa, winograd::map_tile(&geometry), winograd::gradient_tile(&geometry))
+        Self::plan(geometry, isa, winograd::map_algorithm(&geometry), winograd::gradient_algorithm(&geometry))
     }
 
     /// Plans a convolution by one algorithm, or directly if that algorithm is not for its shape.
@@ -86,32 +91,28 @@ impl Conv2d {
     /// As [`Conv2d::new`].
     pub fn with_algorithm(geometry: Conv2dGeometry, isa: Isa, algorithm: Algorithm) -> Self {
         check(&geometry);
-        let tile = match algorithm {
-            Algorithm::Direct => None,
-            Algorithm::Winograd(tile) => winograd::supports(&geometry).then_some(tile),
-        };
-        Self::plan(geometry, isa, tile, tile)
+        let algorithm = if winograd::supports(&geometry) { algorithm } else { Algorithm::Direct };
+        Self::plan(geometry, isa, algorithm, algorithm)
     }
 
-    fn plan(
-        geometry: Conv2dGeometry,
-        isa: Isa,
-        map_tile: Option<WinogradTile>,
-        gradient_tile: Option<WinogradTile>,
-    ) -> Self {
+    fn plan(geometry: Conv2dGeometry, isa: Isa, map: Algorithm, gradient: Algorithm) -> Self {
         if let Some(depthwise) = Depthwise::new(&geometry) {
             return Self { geometry, isa, plan: Plan::Depthwise(depthwise) };
         }
-        let [forward, backward] = match map_tile {
-            None => [Map::Direct(Gather::forward(&geometry)), Map::Direct(Gather::backward(&geometry))],
-            Some(tile) => [
-                Map::Winograd(WinogradMap::forward(&geometry, tile)),
-                Map::Winograd(WinogradMap::backward(&geometry, tile)),
-            ],
+        let [forward, backward] = match map {
+            Algorithm::Direct => [Gather::forward(&geometry), Gather::backward(&geometry)].map(Map::Direct),
+            Algorithm::Winograd(tile) => {
+                [WinogradMap::forward(&geometry, tile), WinogradMap::backward(&geometry, tile)]
+                    .map(Map::Winograd)
+            }
+            Algorithm::WinogradNarrow => {
+                [NarrowMap::forward(&geometry), NarrowMap::backward(&geometry)].map(Map::WinogradNarrow)
+            }
         };
-        let weights = match gradient_tile {
-            None => Gradient::Direct(WeightGradient::new(&geometry)),
-            Some(tile) => Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
+        let weights = match gradient {
+            Algorithm::Direct => Gradient::Direct(WeightGradient::new(&geometry)),
+            Algorithm::WinogradNarrow => Gradient::WinogradNarrow(NarrowGradient::new(&geometry)),
+            Algorithm::Winograd(tile) => Gradient::Winograd(WinogradGradient::new(&geometry, tile)),
         };
         Self { geometry, isa, plan: Plan::Full(Box::new(Full { forward, backward, weights })) }
     }
@@ -140,6 +141,7 @@ impl Conv2d {
             Plan::Full(plan) => match &plan.forward {
                 Map::Direct(map) => map.run(self.isa, x, weights, bias, activation, y),
                 Map::Winograd(map) => map.run(self.isa, x, weights, bias, activation, y, workspace),
+                Map::WinogradNarrow(map) => map.run(self.isa, x, weights, bias, activation, y, workspace),
             },
         }
     }
@@ -155,6 +157,9 @@ impl Conv2d {
                     map.run(self.isa, dy, transposed, None, Activation::None, dx);
                 }
                 Map::Winograd(map) => map.run(self.isa, dy, weights, None, Activation::None, dx, workspace),
+                Map::WinogradNarrow(map) => {
+                    map.run(self.isa, dy, weights, None, Activation::None, dx, workspace)
+                }
             },
         }
     }
@@ -174,6 +179,7 @@ impl Conv2d {
             Plan::Full(plan) => match &plan.weights {
                 Gradient::Direct(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
                 Gradient::Winograd(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+                Gradient::WinogradNarrow(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
             },
         }
         if let Some(dbias) = dbias {

@@ -82,4 +82,24 @@ impl Window {
         let on_map = self.rows.contains(&row) & self.columns.contains(&column);
         on_map.then(|| self.origin.wrapping_add(row * self.width + column))
     }
+
+    /// The rows of the tile that lie on the map.
+    #[inline(always)]
+    pub(super) fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// The indices in its plane of the pixels of a row of the tile that lie on the map, if the row does.
+    #[inline(always)]
+    pub(super) fn line(&self, row: usize) -> Range<usize> {
+        let start = self.origin.wrapping_add(row * self.width + self.columns.start);
+        start..start + self.columns.len()
+    }
+
+    /// The index in its plane of the first pixel of a tile of `size` rows and columns that all lie on the map, and the
+    /// distance between rows.
+    #[inline(always)]
+    pub(super) fn whole(&self, size: usize) -> Option<(usize, usize)> {
+        (self.rows.len() == size && self.columns.len() == size).then_some((self.origin, self.width))
+    }
 }

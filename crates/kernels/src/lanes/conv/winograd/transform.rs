@@ -203,3 +203,43 @@ pub(super) fn along_both<L: Linear<I, O>, S: Simd, const I: usize, const O: usiz
         }
     }
 }
+
+/// As [`along_both`] to six values, two rows of results at a time: what lies between the two steps then fits into
+/// registers, though values are read up to three times. Results come with their row and column.
+#[inline(always)]
+pub(super) fn along_both_in_pairs<L: Linear<I, 6>, S: Simd, const I: usize>(
+    simd: S,
+    read: impl Fn(usize, usize) -> S::Vector,
+    mut write: impl FnMut(usize, usize, S::Vector),
+) {
+    // The rows of each pair have the most in common.
+    rows_of_both::<L, S, I>(simd, [0, 5], &read, &mut write);
+    rows_of_both::<L, S, I>(simd, [1, 2], &read, &mut write);
+    rows_of_both::<L, S, I>(simd, [3, 4], &read, &mut write);
+}
+
+/// Two rows of `L x Lᵀ`.
+#[inline(always)]
+fn rows_of_both<L: Linear<I, 6>, S: Simd, const I: usize>(
+    simd: S,
+    rows: [usize; 2],
+    read: &impl Fn(usize, usize) -> S::Vector,
+    write: &mut impl FnMut(usize, usize, S::Vector),
+) {
+    let mut half = [[simd.zero(); I]; 2];
+    for column in 0..I {
+        let mut values = [simd.zero(); I];
+        for (row, value) in values.iter_mut().enumerate() {
+            *value = read(row, column);
+        }
+        let results = L::apply(simd, values);
+        for (half, row) in half.iter_mut().zip(rows) {
+            half[column] = results[row];
+        }
+    }
+    for (row, half) in rows.into_iter().zip(half) {
+        for (column, value) in L::apply(simd, half).into_iter().enumerate() {
+            write(row, column, value);
+        }
+    }
+}

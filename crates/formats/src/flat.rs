@@ -2,29 +2,30 @@
 //!
 //! The `flatbuffers` crate reads tables only through `unsafe` calls that trust a verification made before; Taper's
 //! readers hold no `unsafe`, so each access here checks its own bounds. A table's bytes are never copied on the way.
+//! Offsets to what a table holds lead forward only, so that no chain of them comes back to where it began.
 
 use crate::error::{FormatError, Result};
 
 /// A field of a table: its position in the schema, and its name for messages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field {
-    pub(super) index: u16,
-    pub(super) name: &'static str,
+pub(crate) struct Field {
+    pub(crate) index: u16,
+    pub(crate) name: &'static str,
 }
 
 impl Field {
-    pub(super) const fn new(index: u16, name: &'static str) -> Self {
+    pub(crate) const fn new(index: u16, name: &'static str) -> Self {
         Self { index, name }
     }
 
     /// The field's offset in a vtable, whose first two entries are sizes.
-    pub(super) const fn slot(self) -> u16 {
+    pub(crate) const fn slot(self) -> u16 {
         4 + 2 * self.index
     }
 }
 
 /// A scalar as a flatbuffer stores it: little-endian.
-pub(super) trait Scalar: Sized + Copy {
+pub(crate) trait Scalar: Sized + Copy {
     const BYTES: usize;
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
@@ -39,7 +40,7 @@ macro_rules! scalar {
         }
     )*};
 }
-scalar!(u8, i8, u16, i32, u32, f32, i64, u64);
+scalar!(u8, i8, u16, i16, i32, u32, f32, i64, u64);
 
 fn scalar_at<T: Scalar>(bytes: &[u8], position: usize, name: &str) -> Result<T> {
     slice_at(bytes, position, T::BYTES, name).and_then(|bytes| {
@@ -73,7 +74,7 @@ fn follow(bytes: &[u8], position: usize, name: &str) -> Result<usize> {
 
 /// A table within a flatbuffer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     bytes: &'a [u8],
     position: usize,
     /// Field offsets, without the two sizes in front.
@@ -84,7 +85,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// The root table of a flatbuffer.
-    pub(super) fn root(bytes: &'a [u8], name: &str) -> Result<Self> {
+    pub(crate) fn root(bytes: &'a [u8], name: &str) -> Result<Self> {
         Self::at(bytes, follow(bytes, 0, name)?, name)
     }
 
@@ -124,7 +125,7 @@ impl<'a> Table<'a> {
     }
 
     /// The scalar in `field`, or `default` if it is absent.
-    pub(super) fn scalar<T: Scalar>(&self, field: Field, default: T) -> Result<T> {
+    pub(crate) fn scalar<T: Scalar>(&self, field: Field, default: T) -> Result<T> {
         match self.locate(field, T::BYTES)? {
             Some(position) => scalar_at(self.bytes, position, field.name),
             None => Ok(default),
@@ -132,7 +133,7 @@ impl<'a> Table<'a> {
     }
 
     /// The truth value in `field`, or false if it is absent.
-    pub(super) fn flag(&self, field: Field) -> Result<bool> {
+    pub(crate) fn flag(&self, field: Field) -> Result<bool> {
         Ok(self.scalar::<u8>(field, 0)? != 0)
     }
 
@@ -141,21 +142,18 @@ impl<'a> Table<'a> {
     }
 
     /// The table in `field`.
-    pub(super) fn table(&self, field: Field) -> Result<Option<Table<'a>>> {
+    pub(crate) fn table(&self, field: Field) -> Result<Option<Table<'a>>> {
         self.target(field)?.map(|target| Table::at(self.bytes, target, field.name)).transpose()
     }
 
     /// The vector of tables in `field`; empty if it is absent.
-    pub(super) fn tables(&self, field: Field) -> Result<Tables<'a>> {
-        let (position, length) = match self.vector(field, 4)? {
-            Some((position, length)) => (position, length),
-            None => (0, 0),
-        };
+    pub(crate) fn tables(&self, field: Field) -> Result<Tables<'a>> {
+        let (position, length) = self.vector(field, 4)?.unwrap_or_default();
         Ok(Tables { bytes: self.bytes, position, length, name: field.name })
     }
 
     /// The vector of scalars in `field`.
-    pub(super) fn scalars<T: Scalar + 'a>(
+    pub(crate) fn scalars<T: Scalar + 'a>(
         &self,
         field: Field,
     ) -> Result<Option<impl ExactSizeIterator<Item = T> + use<'a, T>>> {
@@ -171,20 +169,34 @@ impl<'a> Table<'a> {
     }
 
     /// The vector of bytes in `field`.
-    pub(super) fn byte_vector(&self, field: Field) -> Result<Option<&'a [u8]>> {
+    pub(crate) fn byte_vector(&self, field: Field) -> Result<Option<&'a [u8]>> {
         self.raw_vector(field, 1)
     }
 
     /// The bytes of a vector whose elements take `element` bytes each.
-    pub(super) fn raw_vector(&self, field: Field, element: usize) -> Result<Option<&'a [u8]>> {
+    pub(crate) fn raw_vector(&self, field: Field, element: usize) -> Result<Option<&'a [u8]>> {
         let Some((position, length)) = self.vector(field, element)? else {
             return Ok(None);
         };
         slice_at(self.bytes, position, length * element, field.name).map(Some)
     }
 
+    /// The vector of byte vectors (or strings that are none) in `field`; empty if it is absent.
+    pub(crate) fn byte_vectors(
+        &self,
+        field: Field,
+    ) -> Result<impl ExactSizeIterator<Item = Result<&'a [u8]>> + use<'a>> {
+        let (position, length) = self.vector(field, 4)?.unwrap_or_default();
+        let bytes = self.bytes;
+        Ok((0..length).map(move |element| {
+            let target = follow(bytes, position + 4 * element, field.name)?;
+            let length = index(scalar_at(bytes, target, field.name)?, field.name)?;
+            slice_at(bytes, target + 4, length, field.name)
+        }))
+    }
+
     /// The string in `field`.
-    pub(super) fn string(&self, field: Field) -> Result<Option<&'a str>> {
+    pub(crate) fn string(&self, field: Field) -> Result<Option<&'a str>> {
         let Some(bytes) = self.byte_vector(field)? else {
             return Ok(None);
         };
@@ -205,19 +217,19 @@ impl<'a> Table<'a> {
     }
 
     /// The field offsets and the bytes behind the table's own offset, as they stand.
-    pub(super) fn verbatim(&self) -> (&'a [u8], &'a [u8]) {
+    pub(crate) fn verbatim(&self) -> (&'a [u8], &'a [u8]) {
         (self.slots, &self.bytes[self.position + 4..self.position + self.size])
     }
 
     /// Where the table lies, in bytes from the flatbuffer's start.
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.position
     }
 }
 
 /// A vector of tables.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tables<'a> {
+pub(crate) struct Tables<'a> {
     bytes: &'a [u8],
     position: usize,
     length: usize,
@@ -225,18 +237,18 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn get(&self, position: usize) -> Option<Result<Table<'a>>> {
+    pub(crate) fn get(&self, position: usize) -> Option<Result<Table<'a>>> {
         (position < self.length).then(|| {
             let target = follow(self.bytes, self.position + 4 * position, self.name)?;
             Table::at(self.bytes, target, self.name)
         })
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = Result<Table<'a>>> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Result<Table<'a>>> {
         (0..self.length).filter_map(move |position| self.get(position))
     }
 }
