@@ -87,7 +87,8 @@ fn a_run_that_was_tampered_with_is_refused_by_name() {
     tampered(
         &journal,
         &|| replace(&journal, "\"event\":\"epoch\"", "\"event\":\"epohc\""),
-        "journal.jsonl:3: ",
+        // Version, start, and a warning of a batch larger than the set come before it.
+        "journal.jsonl:4: ",
     );
     tampered(&journal, &|| replace(&journal, "\"taper-run\":1", "\"taper-run\":99"), "version 99");
     tampered(&recipe, &|| replace(&recipe, "seed", "sede"), "did you mean `seed`?");
