@@ -107,7 +107,7 @@ pub(crate) struct ReportArgs {
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The network, a `.tflite` or `.taper` file
+    /// The network, a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file
     pub(crate) model: PathBuf,
     /// The data: `mnist`, or the path of IDX files or of a folder of images; its test set is used where it has one
     #[arg(long, value_name = "PATH", default_value = "mnist")]
@@ -129,16 +129,16 @@ pub(crate) struct RunArgs {
 /// Flags of `export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The network, a `.tflite` or `.taper` file
+    /// The network, a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file
     pub(crate) from: PathBuf,
-    /// The file to write; its extension says how
+    /// The file to write; its extension, `.tflite`, `.onnx` or `.taper`, says how
     pub(crate) to: PathBuf,
 }
 
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// The network to compare with, a `.tflite` or `.taper` file
+    /// The network to compare with, a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file
     pub(crate) first: PathBuf,
     /// The network to be compared
     pub(crate) second: PathBuf,
@@ -159,7 +159,7 @@ pub(crate) struct CompareArgs {
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The network: a `.tflite` or `.taper` file, or `zoo:` and a name, such as `zoo:vgg16`
+    /// The network: a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file, or `zoo:` and a name, such as `zoo:vgg16`
     pub(crate) model: String,
     /// Image that a network from the zoo is built for
     #[arg(long, value_name = "HEIGHTxWIDTHxCHANNELS", default_value = "28x28x1", value_parser = image)]

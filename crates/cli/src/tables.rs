@@ -63,11 +63,6 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
     let heads = ["layer", "operator", "output", "type", "parameters", "MACs", "prunable"];
     let mut rows = vec![heads.map(str::to_owned)];
     for operator in &inspection.operators {
-        let prunable = match (operator.prunable_channels, &operator.kept) {
-            (_, Some(reason)) => format!("no: {reason}"),
-            (Some(channels), None) => format!("{channels} channels"),
-            (None, None) => String::new(),
-        };
         let output = operator.outputs.first();
         rows.push([
             operator.name.clone(),
@@ -76,7 +71,7 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
             output.map_or_else(String::new, |output| output.dtype.clone()),
             grouped(operator.parameters),
             grouped(operator.macs),
-            prunable,
+            operator.prunable(),
         ]);
     }
     let mut text = format!("network  {}\n", inspection.name);

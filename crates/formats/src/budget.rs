@@ -14,6 +14,11 @@ impl Budget {
         Self(bytes.saturating_mul(3).saturating_add(FREE_BYTES))
     }
 
+    /// Adds what may be taken to read `bytes` bytes of a file beside it.
+    pub(crate) fn add_file(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes.saturating_mul(3));
+    }
+
     /// Takes `bytes` for `subject`.
     pub(crate) fn spend(&mut self, bytes: usize, subject: &str) -> Result<()> {
         match self.0.checked_sub(bytes) {
@@ -23,7 +28,8 @@ impl Budget {
             }
             None => Err(FormatError::invalid(
                 subject,
-                "expected content not much larger than its file, found it packed, or parts used again and again",
+                "expected content not much larger than its file, found it packed, or parts used again and again, which would \
+                 take too much memory",
             )),
         }
     }

@@ -68,6 +68,18 @@ pub struct OperatorInfo {
     pub kept: Option<String>,
 }
 
+impl OperatorInfo {
+    /// What of it can be pruned, in words; empty if it makes no channels.
+    #[must_use]
+    pub fn prunable(&self) -> String {
+        match (self.prunable_channels, &self.kept) {
+            (_, Some(reason)) => format!("no: {reason}"),
+            (Some(channels), None) => format!("{channels} channels"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 /// Tells what the network `source` is: a file, or `zoo:NAME`, which is built for images of `image` (height, width,
 /// channels) and for `classes`.
 ///
@@ -140,11 +152,6 @@ fn diagram(inspection: &Inspection) -> NetworkDiagram {
         reads.push(Vec::new());
     }
     for operator in &inspection.operators {
-        let prunable = match (operator.prunable_channels, &operator.kept) {
-            (_, Some(reason)) => format!("no: {reason}"),
-            (Some(channels), None) => format!("{channels} channels"),
-            (None, None) => String::new(),
-        };
         let output = operator.outputs.first();
         reads.push(operator.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect());
         if operator.parameters > 0 {
@@ -160,7 +167,7 @@ fn diagram(inspection: &Inspection) -> NetworkDiagram {
             output.map_or(Cell::Missing, |output| output.dtype.as_str().into()),
             operator.parameters.into(),
             operator.macs.into(),
-            prunable.as_str().into(),
+            operator.prunable().into(),
         ]));
     }
     let columns = vec![

@@ -202,7 +202,7 @@ impl<'a> Fit<'a> {
     /// Learns from one batch.
     ///
     /// # Errors
-    /// If the loss or a gradient is not finite or explodes; then the weights stay as they were.
+    /// If the loss or a gradient is not finite, and then the weights stay as they were, or if the loss explodes.
     fn step(
         &mut self,
         batch: Batch<'_>,

@@ -3,7 +3,7 @@
 
 use super::external::Folder;
 use super::schema::{self, data_type};
-use super::wire::Budget;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use prost::bytes::Bytes;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! Elements that lie in files beside the model.
 
 use super::schema::Entry;
-use super::wire::Budget;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use prost::bytes::Bytes;
 use std::collections::BTreeSet;

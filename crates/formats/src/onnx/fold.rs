@@ -4,7 +4,7 @@ use super::constant::{Constant, sizes};
 use super::importer::{Importer, Value};
 use super::operation::Operation;
 use super::schema::data_type;
-use super::wire::Budget;
+use crate::budget::Budget;
 use crate::error::Result;
 use taper_graph::{DType, Dim, TensorData};
 

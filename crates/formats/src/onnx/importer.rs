@@ -4,7 +4,7 @@ use super::constant::Constant;
 use super::fold::Folded;
 use super::operation::Operation;
 use super::view::{CHANNELS_LAST, View};
-use super::wire::Budget;
+use crate::budget::Budget;
 use crate::error::Result;
 use std::collections::HashMap;
 use taper_graph::{Binary, DType, Dim, Elementwise, Graph, Node, Op, Shape, TensorId};

@@ -6,8 +6,9 @@ use super::importer::{Activation, Importer, Value};
 use super::operation::Operation;
 use super::schema::{self, data_type};
 use super::view::{CHANNELS_LAST, View};
-use super::wire::{Budget, weigh};
+use super::wire::weigh;
 use super::{fold, ops};
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -42,7 +43,7 @@ pub fn read_beside(bytes: Vec<u8>, folder: &Path) -> Result<Graph> {
 }
 
 fn import(bytes: Vec<u8>, folder: Option<&Path>) -> Result<Graph> {
-    let mut budget = Budget::of_file(bytes.len());
+    let mut budget = Budget::of(bytes.len());
     weigh(&bytes, &mut budget)?;
     // Elements stay where they are in the file until each constant is copied into the graph.
     let model = schema::Model::decode(Bytes::from(bytes))

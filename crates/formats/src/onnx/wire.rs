@@ -4,41 +4,11 @@
 //! file's size alone bounds nothing.
 
 use super::schema;
+use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 
-/// Memory that a graph may take beyond three times its file.
-const FREE_BYTES: usize = 40 << 20;
 /// A vector's capacity is at most twice what it holds.
 const GROWTH: usize = 2;
-
-/// The memory that reading may still take.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// What reading `bytes` of file may take.
-    pub(super) fn of_file(bytes: usize) -> Self {
-        Self(bytes.saturating_mul(3).saturating_add(FREE_BYTES))
-    }
-
-    /// Adds what `bytes` of a file beside the model may take.
-    pub(super) fn add_file(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_add(bytes.saturating_mul(3));
-    }
-
-    /// Takes `bytes` for `subject`.
-    pub(super) fn spend(&mut self, bytes: usize, subject: &str) -> Result<()> {
-        match self.0.checked_sub(bytes) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => Err(FormatError::invalid(
-                subject,
-                "expected a network not much larger than its file, found one that would take too much memory",
-            )),
-        }
-    }
-}
 
 /// A message: what it takes by itself, and what its fields hold.
 struct Kind {

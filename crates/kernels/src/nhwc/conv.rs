@@ -64,25 +64,34 @@ impl Conv {
             self.lowered.pad(x, scratch, 0.0, |value| value);
             scratch
         };
-        let rows = shape.batch * shape.output[0];
-        let parts = parts_of(threads, rows, shape.macs());
-        if parts == 1 {
-            return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
-        }
-        let rows_per_part = rows.div_ceil(parts);
-        let row_len = shape.output[1] * shape.output[2];
-        rayon::scope(|scope| {
-            for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
-                let rows = Rows { conv: self, x, y, first: part * rows_per_part };
-                scope.spawn(move |_| self.isa.dispatch(rows));
-            }
+        in_parts(threads, shape, shape.macs(), y, |first, y| {
+            self.isa.dispatch(Rows { conv: self, x, y, first })
         });
     }
 }
 
-/// Into how many parts `rows` output rows are split, so that each is worth a thread.
-pub(super) fn parts_of(threads: usize, rows: usize, macs: usize) -> usize {
-    threads.min(rows).min(macs / MACS_PER_THREAD).max(1)
+/// Computes whole output rows, counted through all images, by `compute(first row, rows)`: on up to `threads` threads of
+/// rayon's current pool, each with work worth a thread.
+pub(super) fn in_parts(
+    threads: usize,
+    shape: &ConvShape,
+    macs: usize,
+    y: &mut [f32],
+    compute: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let rows = shape.batch * shape.output[0];
+    let parts = threads.min(rows).min(macs / MACS_PER_THREAD).max(1);
+    if parts == 1 {
+        return compute(0, y);
+    }
+    let rows_per_part = rows.div_ceil(parts);
+    let row_len = shape.output[1] * shape.output[2];
+    let compute = &compute;
+    rayon::scope(|scope| {
+        for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
+            scope.spawn(move |_| compute(part * rows_per_part, y));
+        }
+    });
 }
 
 /// The nonlinearity of a vector of sums.

@@ -1,7 +1,7 @@
 //! Transposed convolution: each row of the output gathers the products of the input rows whose windows reach it.
 
 use super::Fused;
-use super::conv::parts_of;
+use super::conv::in_parts;
 use super::geometry::ConvShape;
 use crate::cpu::{Isa, Simd, WithSimd};
 
@@ -48,20 +48,8 @@ impl ConvTranspose {
         let shape = &self.shape;
         assert_eq!(x.len(), shape.input_len(), "input length");
         assert_eq!(y.len(), shape.output_len(), "output length");
-        let rows = shape.batch * shape.output[0];
         let macs = (x.len() / shape.input[2]).saturating_mul(self.weights.len());
-        let parts = parts_of(threads, rows, macs);
-        if parts == 1 {
-            return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
-        }
-        let rows_per_part = rows.div_ceil(parts);
-        let row_len = shape.output[1] * shape.output[2];
-        rayon::scope(|scope| {
-            for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
-                let rows = Rows { conv: self, x, y, first: part * rows_per_part };
-                scope.spawn(move |_| self.isa.dispatch(rows));
-            }
-        });
+        in_parts(threads, shape, macs, y, |first, y| self.isa.dispatch(Rows { conv: self, x, y, first }));
     }
 }
 

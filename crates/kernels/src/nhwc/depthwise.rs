@@ -1,7 +1,7 @@
 //! Depthwise convolution with as many outputs as inputs: channels in the lanes, several pixels in registers.
 
 use super::Fused;
-use super::conv::{fuse, parts_of};
+use super::conv::{fuse, in_parts};
 use super::geometry::{Aligned, ConvShape, LANES};
 use crate::cpu::{Isa, Simd, WithSimd};
 use std::ops::Range;
@@ -58,20 +58,8 @@ impl Depthwise {
         let shape = &self.shape;
         assert_eq!(x.len(), shape.input_len(), "input length");
         assert_eq!(y.len(), shape.output_len(), "output length");
-        let rows = shape.batch * shape.output[0];
         let macs = shape.output_len().saturating_mul(shape.kernel[0] * shape.kernel[1]);
-        let parts = parts_of(threads, rows, macs);
-        if parts == 1 {
-            return self.isa.dispatch(Rows { conv: self, x, y, first: 0 });
-        }
-        let rows_per_part = rows.div_ceil(parts);
-        let row_len = shape.output[1] * shape.output[2];
-        rayon::scope(|scope| {
-            for (part, y) in y.chunks_mut(rows_per_part * row_len).enumerate() {
-                let rows = Rows { conv: self, x, y, first: part * rows_per_part };
-                scope.spawn(move |_| self.isa.dispatch(rows));
-            }
-        });
+        in_parts(threads, shape, macs, y, |first, y| self.isa.dispatch(Rows { conv: self, x, y, first }));
     }
 }
 

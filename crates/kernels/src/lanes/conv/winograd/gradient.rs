@@ -13,13 +13,14 @@ use rayon::prelude::*;
 
 use super::input::{self, TransformInput};
 use super::tiles::Tiles;
+use super::tiling::Tiling;
 use super::transform::{F2, F4, Transform, along_both};
 use super::{WinogradTile, position_step};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
 use crate::lanes::conv::tile::{self, Finish, Operand, Part, Scalars, Store, Sum};
 use crate::lanes::{
-    Lanes, Workspace, blocks,
+    Lanes, Workspace,
     parallel::{DisjointMut, grain},
 };
 
@@ -34,28 +35,12 @@ const TASK_CHANNELS: usize = 64;
 #[derive(Clone, Debug)]
 pub(in crate::lanes::conv) struct WinogradGradient {
     tile: WinogradTile,
-    blocks: usize,
-    inputs: usize,
-    outputs: usize,
-    source: Tiles,
-    result: Tiles,
+    tiling: Tiling,
 }
 
 impl WinogradGradient {
     pub(in crate::lanes::conv) fn new(geometry: &Conv2dGeometry, tile: WinogradTile) -> Self {
-        let [source, result] = tile.tiles(
-            [geometry.in_height, geometry.in_width],
-            [geometry.padding.top, geometry.padding.left],
-            [geometry.out_height(), geometry.out_width()],
-        );
-        Self {
-            tile,
-            blocks: blocks(geometry.batch),
-            inputs: geometry.in_channels,
-            outputs: geometry.out_channels,
-            source,
-            result,
-        }
+        Self { tile, tiling: Tiling::forward(geometry, tile) }
     }
 
     /// Overwrites `dw` with the gradient.
@@ -71,10 +56,7 @@ impl WinogradGradient {
         dw: &mut [f32],
         workspace: &mut Workspace,
     ) {
-        let Self { blocks, inputs, outputs, source, result, .. } = self;
-        assert_eq!(x.len(), blocks * inputs * source.plane(), "length of the input");
-        assert_eq!(dy.len(), blocks * outputs * result.plane(), "length of the output's gradient");
-        assert_eq!(dw.len(), outputs * 9 * inputs, "length of the weights' gradient");
+        self.tiling.check_gradient(x, dy, dw);
         let operands = Operands { gradient: self, isa, x, dy };
         match self.tile {
             WinogradTile::Two => operands.compute::<F2, 2, 4>(dw, workspace),
@@ -82,27 +64,22 @@ impl WinogradGradient {
         }
     }
 
-    /// Tiles of all blocks.
-    fn columns(&self) -> usize {
-        self.blocks * self.source.per_map()
-    }
-
     /// Vectors of output channels.
     fn vectors(&self) -> usize {
-        self.outputs.div_ceil(LANES)
+        self.tiling.outputs.div_ceil(LANES)
     }
 
     /// How many input channels have `SUM_BYTES` of sums.
     fn band_channels(&self) -> usize {
         let channel = self.tile.positions() * self.vectors() * size_of::<Lanes>();
         let channels = SUM_BYTES / channel.max(1) / TASK_CHANNELS * TASK_CHANNELS;
-        channels.max(TASK_CHANNELS).min(self.inputs)
+        channels.max(TASK_CHANNELS).min(self.tiling.inputs)
     }
 
     /// How many tiles have `OPERAND_BYTES` of transformed input and gradient.
     fn chunk_columns(&self, band: usize) -> usize {
         let column = self.tile.positions() * (band + self.vectors() * LANES) * size_of::<Lanes>();
-        (OPERAND_BYTES / column.max(1)).clamp(1, self.columns().max(1))
+        (OPERAND_BYTES / column.max(1)).clamp(1, self.tiling.columns().max(1))
     }
 }
 
@@ -120,8 +97,8 @@ impl Operands<'_> {
         dw: &mut [f32],
         workspace: &mut Workspace,
     ) {
-        let WinogradGradient { inputs, .. } = *self.gradient;
-        let (columns, vectors) = (self.gradient.columns(), self.gradient.vectors());
+        let inputs = self.gradient.tiling.inputs;
+        let (columns, vectors) = (self.gradient.tiling.columns(), self.gradient.vectors());
         let band = self.gradient.band_channels();
         let chunk = self.gradient.chunk_columns(band);
         let lengths = [band * chunk, vectors * LANES * chunk, band * vectors]
@@ -171,10 +148,10 @@ impl Operands<'_> {
             let slab = slab * LANES..channels.len().min((slab + 1) * LANES);
             self.isa.dispatch(TransformInput::<F, M, T> {
                 transform: PhantomData,
-                tiles: &self.gradient.source,
+                tiles: &self.gradient.tiling.source,
                 columns: chunk.clone(),
                 input: self.x,
-                all_channels: self.gradient.inputs,
+                all_channels: self.gradient.tiling.inputs,
                 channels: channels.start + slab.start..channels.start + slab.end,
                 target: input::Target {
                     lanes: target,
@@ -198,10 +175,10 @@ impl Operands<'_> {
             let (column, vector) = (task / vectors, task % vectors);
             self.isa.dispatch(TransformGradient::<F, M, T> {
                 transform: PhantomData,
-                tiles: &self.gradient.result,
+                tiles: &self.gradient.tiling.result,
                 tile: chunk.start + column,
                 dy: self.dy,
-                all_channels: self.gradient.outputs,
+                all_channels: self.gradient.tiling.outputs,
                 vector,
                 target,
                 start: (vector * chunk.len() + column) * LANES,
@@ -218,7 +195,7 @@ impl Operands<'_> {
         dw: &mut [f32],
     ) {
         let dw = DisjointMut::new(dw);
-        let WinogradGradient { inputs, outputs, .. } = *self.gradient;
+        let Tiling { inputs, outputs, .. } = self.gradient.tiling;
         (0..self.gradient.vectors()).into_par_iter().with_min_len(grain()).for_each(|vector| {
             self.isa.dispatch(TransformBack::<F, M, T> {
                 transform: PhantomData,

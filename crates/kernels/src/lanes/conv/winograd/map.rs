@@ -10,14 +10,14 @@ use super::output::TransformOutput;
 use super::product::{Product, Weights};
 use super::share::{share, workers};
 use super::taps::{Direction, TransformTaps};
-use super::tiles::Tiles;
+use super::tiling::Tiling;
 use super::transform::{F2, F4, Transform};
 use super::{WinogradTile, position_step};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
 use crate::lanes::conv::tile;
 use crate::lanes::{
-    Activation, Lanes, Workspace, blocks,
+    Activation, Lanes, Workspace,
     parallel::{DisjointMut, grain},
 };
 
@@ -36,49 +36,18 @@ const PANEL_COLUMNS: usize = 3;
 #[derive(Clone, Debug)]
 pub(in crate::lanes::conv) struct WinogradMap {
     tile: WinogradTile,
-    direction: Direction,
-    blocks: usize,
-    inputs: usize,
-    outputs: usize,
-    source: Tiles,
-    result: Tiles,
+    tiling: Tiling,
 }
 
 impl WinogradMap {
     /// `y = w * x`.
     pub(in crate::lanes::conv) fn forward(geometry: &Conv2dGeometry, tile: WinogradTile) -> Self {
-        let [source, result] = tile.tiles(
-            [geometry.in_height, geometry.in_width],
-            [geometry.padding.top, geometry.padding.left],
-            [geometry.out_height(), geometry.out_width()],
-        );
-        Self {
-            tile,
-            direction: Direction::Forward,
-            blocks: blocks(geometry.batch),
-            inputs: geometry.in_channels,
-            outputs: geometry.out_channels,
-            source,
-            result,
-        }
+        Self { tile, tiling: Tiling::forward(geometry, tile) }
     }
 
     /// `dx = wᵀ * dy`.
     pub(in crate::lanes::conv) fn backward(geometry: &Conv2dGeometry, tile: WinogradTile) -> Self {
-        let [source, result] = tile.tiles(
-            [geometry.out_height(), geometry.out_width()],
-            [2 - geometry.padding.top, 2 - geometry.padding.left],
-            [geometry.in_height, geometry.in_width],
-        );
-        Self {
-            tile,
-            direction: Direction::Backward,
-            blocks: blocks(geometry.batch),
-            inputs: geometry.out_channels,
-            outputs: geometry.in_channels,
-            source,
-            result,
-        }
+        Self { tile, tiling: Tiling::backward(geometry, tile) }
     }
 
     /// Overwrites `output` with `activation(bias + map)`; weights are `[o][taps][i]` in both directions.
@@ -97,11 +66,7 @@ impl WinogradMap {
         output: &mut [Lanes],
         workspace: &mut Workspace,
     ) {
-        let Self { blocks, inputs, outputs, source, result, .. } = self;
-        assert_eq!(input.len(), blocks * inputs * source.plane(), "length of the convolved activation");
-        assert_eq!(output.len(), blocks * outputs * result.plane(), "length of the result");
-        assert_eq!(weights.len(), outputs * 9 * inputs, "length of the weights");
-        assert!(bias.is_none_or(|bias| bias.len() == *outputs), "the bias needs a value per channel");
+        self.tiling.check(input, weights, bias, output);
         let operands = Operands { map: self, isa, input, weights, bias, activation };
         match self.tile {
             WinogradTile::Two => operands.compute::<F2, 2, 4>(output, workspace),
@@ -109,22 +74,17 @@ impl WinogradMap {
         }
     }
 
-    /// Tiles of all blocks.
-    fn columns(&self) -> usize {
-        self.blocks * self.source.per_map()
-    }
-
     /// How many tiles have `INPUT_BYTES` of transformed input.
     fn chunk_columns(&self) -> usize {
-        let column = self.tile.positions() * self.inputs * size_of::<Lanes>();
-        (INPUT_BYTES / column.max(1)).clamp(1, self.columns().max(1))
+        let column = self.tile.positions() * self.tiling.inputs * size_of::<Lanes>();
+        (INPUT_BYTES / column.max(1)).clamp(1, self.tiling.columns().max(1))
     }
 
     /// How many channels of the output have `WEIGHT_BYTES` of transformed weights.
     fn band_channels(&self) -> usize {
-        let channel = self.tile.positions() * self.inputs * size_of::<f32>();
+        let channel = self.tile.positions() * self.tiling.inputs * size_of::<f32>();
         let channels = WEIGHT_BYTES / channel.max(1) / TASK_CHANNELS * TASK_CHANNELS;
-        channels.max(TASK_CHANNELS).min(self.outputs)
+        channels.max(TASK_CHANNELS).min(self.tiling.outputs)
     }
 }
 
@@ -144,8 +104,8 @@ impl Operands<'_> {
         output: &mut [Lanes],
         workspace: &mut Workspace,
     ) {
-        let WinogradMap { inputs, outputs, .. } = *self.map;
-        let columns = self.map.columns();
+        let Tiling { inputs, outputs, .. } = self.map.tiling;
+        let columns = self.map.tiling.columns();
         let tile = self.isa.dispatch(ChooseTile { rows: outputs.min(TASK_CHANNELS), columns });
         let panels = Panels { first: 0, columns, most: tile.1 };
         let weights = T * T * outputs * inputs * size_of::<f32>();
@@ -165,7 +125,7 @@ impl Operands<'_> {
         output: DisjointMut<Lanes>,
         workspace: &mut Workspace,
     ) {
-        let WinogradMap { inputs, outputs, .. } = *self.map;
+        let Tiling { inputs, outputs, .. } = self.map.tiling;
         let weights_step = self.weights_step(outputs);
         let input_length = T * T * position_step(inputs * panels.most);
         let scratch_length = input_length + T * T * position_step(TASK_CHANNELS * panels.most);
@@ -207,8 +167,9 @@ impl Operands<'_> {
         output: DisjointMut<Lanes>,
         workspace: &mut Workspace,
     ) {
-        let WinogradMap { inputs, outputs, .. } = *self.map;
-        let (columns, chunk, band) = (self.map.columns(), self.map.chunk_columns(), self.map.band_channels());
+        let Tiling { inputs, outputs, .. } = self.map.tiling;
+        let (columns, chunk, band) =
+            (self.map.tiling.columns(), self.map.chunk_columns(), self.map.band_channels());
         let lengths = [position_step(inputs * chunk), self.weights_step(band), position_step(band * chunk)]
             .map(|step| T * T * step);
         let (buffer, _) = workspace.buffers(lengths.iter().sum(), 0);
@@ -270,10 +231,10 @@ impl Operands<'_> {
     ) {
         self.isa.dispatch(TransformInput::<F, M, T> {
             transform: PhantomData,
-            tiles: &self.map.source,
+            tiles: &self.map.tiling.source,
             columns: panel.first..panel.first + panel.columns,
             input: self.input,
-            all_channels: self.map.inputs,
+            all_channels: self.map.tiling.inputs,
             target: input::Target {
                 lanes: target,
                 start: start + channels.start * panel.columns,
@@ -296,10 +257,10 @@ impl Operands<'_> {
     ) {
         self.isa.dispatch(TransformOutput::<F, M, T> {
             transform: PhantomData,
-            tiles: &self.map.result,
+            tiles: &self.map.tiling.result,
             columns: panel.first..panel.first + panel.columns,
             channels,
-            all_channels: self.map.outputs,
+            all_channels: self.map.tiling.outputs,
             sums,
             channel,
             position,
@@ -317,8 +278,8 @@ impl Operands<'_> {
         channels: usize,
         weights: &'a [Lanes],
     ) -> Weights<'a> {
-        let (line, term) = match self.map.direction {
-            Direction::Forward => (self.map.inputs.next_multiple_of(LANES), 1),
+        let (line, term) = match self.map.tiling.direction {
+            Direction::Forward => (self.map.tiling.inputs.next_multiple_of(LANES), 1),
             Direction::Backward => (1, channels.next_multiple_of(LANES)),
         };
         Weights { values: &weights[position * step..][..step], line, term }
@@ -326,9 +287,9 @@ impl Operands<'_> {
 
     /// The channels of both sides of transformed weights `[T²][o][i]` for some channels of the output.
     fn weights_sides(&self, channels: Range<usize>) -> [Range<usize>; 2] {
-        match self.map.direction {
-            Direction::Forward => [channels, 0..self.map.inputs],
-            Direction::Backward => [0..self.map.inputs, channels],
+        match self.map.tiling.direction {
+            Direction::Forward => [channels, 0..self.map.tiling.inputs],
+            Direction::Backward => [0..self.map.tiling.inputs, channels],
         }
     }
 
@@ -346,15 +307,15 @@ impl Operands<'_> {
     ) {
         let position = self.weights_step(channels.len());
         let [outer, inner] = self.weights_sides(channels);
-        let row = match self.map.direction {
-            Direction::Forward => self.map.inputs,
-            Direction::Backward => self.map.outputs,
+        let row = match self.map.tiling.direction {
+            Direction::Forward => self.map.tiling.inputs,
+            Direction::Backward => self.map.tiling.outputs,
         };
         let target = DisjointMut::new(target);
         outer.clone().into_par_iter().with_min_len(grain()).for_each(|n| {
             self.isa.dispatch(TransformTaps::<F, M, T> {
                 transform: PhantomData,
-                direction: self.map.direction,
+                direction: self.map.tiling.direction,
                 weights: &self.weights[n * 9 * row..][..9 * row],
                 row,
                 channels: inner.clone(),

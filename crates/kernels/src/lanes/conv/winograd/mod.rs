@@ -19,14 +19,13 @@ mod product;
 mod share;
 mod taps;
 mod tiles;
+mod tiling;
 mod transform;
 
 pub(super) use choice::{gradient_algorithm, map_algorithm};
 pub(super) use gradient::WinogradGradient;
 pub(super) use map::WinogradMap;
 pub(super) use narrow::{NarrowGradient, NarrowMap};
-
-use tiles::{TileAxis, Tiles};
 
 use super::geometry::Conv2dGeometry;
 
@@ -56,20 +55,6 @@ impl WinogradTile {
     /// T², the products per tile.
     fn positions(self) -> usize {
         self.inputs() * self.inputs()
-    }
-
-    /// The inputs of tiles that give `results` from a map of `map` pixels, and the tiles' results.
-    fn tiles(self, map: [usize; 2], before: [usize; 2], results: [usize; 2]) -> [Tiles; 2] {
-        let axes = |map: [usize; 2], before: [usize; 2], size: usize| {
-            [0, 1].map(|axis| TileAxis {
-                map: map[axis],
-                before: before[axis],
-                count: results[axis].div_ceil(self.outputs()),
-                step: self.outputs(),
-                size,
-            })
-        };
-        [Tiles::new(axes(map, before, self.inputs())), Tiles::new(axes(results, [0, 0], self.outputs()))]
     }
 }
 

@@ -17,10 +17,11 @@ use crate::lanes::conv::tile::{
     Finish, Operand, Part, Store, Sum, Target, Vectors, best_rows, columns_for, compute, pieces,
 };
 use crate::lanes::conv::winograd::tiles::Tiles;
+use crate::lanes::conv::winograd::tiling::Tiling;
 use crate::lanes::conv::winograd::transform::{F4, Input, Linear, OutputGradient, TapsGradient, along_both};
 use crate::lanes::conv::winograd::{WinogradTile, position_step};
 use crate::lanes::{
-    Lanes, Workspace, blocks,
+    Lanes, Workspace,
     parallel::{DisjointMut, grain, tasks_of, with_scratch},
 };
 
@@ -36,31 +37,18 @@ const POSITIONS: usize = INPUTS * INPUTS;
 /// The gradient of weights of one shape.
 #[derive(Clone, Debug)]
 pub(in crate::lanes::conv) struct NarrowGradient {
-    inputs: usize,
-    outputs: usize,
-    blocks: usize,
-    source: Tiles,
-    result: Tiles,
+    tiling: Tiling,
     /// Parts of the tiles with their own sums.
     splits: Vec<Range<usize>>,
 }
 
 impl NarrowGradient {
     pub(in crate::lanes::conv) fn new(geometry: &Conv2dGeometry) -> Self {
-        let [source, result] = WinogradTile::Four.tiles(
-            [geometry.in_height, geometry.in_width],
-            [geometry.padding.top, geometry.padding.left],
-            [geometry.out_height(), geometry.out_width()],
-        );
-        let blocks = blocks(geometry.batch);
-        let tiles = blocks * source.per_map();
+        let tiling = Tiling::forward(geometry, WinogradTile::Four);
+        let tiles = tiling.columns();
         let splits = tasks_of(TASKS).min(tiles / TASK_TILES).max(1);
         Self {
-            inputs: geometry.in_channels,
-            outputs: geometry.out_channels,
-            blocks,
-            source,
-            result,
+            tiling,
             splits: pieces(tiles, tiles.div_ceil(splits))
                 .map(|(start, count)| start..start + count)
                 .collect(),
@@ -80,10 +68,8 @@ impl NarrowGradient {
         dw: &mut [f32],
         workspace: &mut Workspace,
     ) {
-        let Self { blocks, inputs, outputs, source, result, splits } = self;
-        assert_eq!(x.len(), blocks * inputs * source.plane(), "length of the input");
-        assert_eq!(dy.len(), blocks * outputs * result.plane(), "length of the output's gradient");
-        assert_eq!(dw.len(), outputs * 9 * inputs, "length of the weights' gradient");
+        self.tiling.check_gradient(x, dy, dw);
+        let splits = &self.splits;
         let compute = |tiles: &Range<usize>, dw: &mut [f32]| {
             with_scratch(self.scratch(), |scratch| {
                 isa.dispatch(ComputeSplit { gradient: self, tiles: tiles.clone(), x, dy, scratch, dw });
@@ -106,15 +92,14 @@ impl NarrowGradient {
 
     /// How many tiles are transformed at a time.
     fn chunk_tiles(&self) -> usize {
-        let tile = POSITIONS * (self.inputs + self.outputs) * size_of::<Lanes>();
-        (CHUNK_BYTES / tile).clamp(1, self.source.per_map())
+        let Tiling { inputs, outputs, ref source, .. } = self.tiling;
+        (CHUNK_BYTES / (POSITIONS * (inputs + outputs) * size_of::<Lanes>())).clamp(1, source.per_map())
     }
 
     /// Vectors of transformed input, transformed gradient and sums.
     fn scratch_parts(&self) -> [usize; 3] {
-        let chunk = self.chunk_tiles();
-        [self.inputs * chunk, self.outputs * chunk, self.inputs * self.outputs]
-            .map(|length| POSITIONS * position_step(length))
+        let (chunk, Tiling { inputs, outputs, .. }) = (self.chunk_tiles(), &self.tiling);
+        [inputs * chunk, outputs * chunk, inputs * outputs].map(|length| POSITIONS * position_step(length))
     }
 
     fn scratch(&self) -> usize {
@@ -138,7 +123,7 @@ impl WithSimd for ComputeSplit<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { gradient, tiles: all_tiles, x: all_x, dy: all_dy, scratch, dw } = self;
-        let NarrowGradient { inputs, outputs, ref source, ref result, .. } = *gradient;
+        let Tiling { inputs, outputs, ref source, ref result, .. } = gradient.tiling;
         let [x, dy, _] = gradient.scratch_parts();
         let (x, scratch) = scratch.split_at_mut(x);
         let (dy, sums) = scratch.split_at_mut(dy);

@@ -12,11 +12,11 @@ use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
 use crate::lanes::conv::tile::pieces;
 use crate::lanes::conv::winograd::WinogradTile;
-use crate::lanes::conv::winograd::taps::Direction;
-use crate::lanes::conv::winograd::tiles::{Tiles, Window};
+use crate::lanes::conv::winograd::tiles::Window;
+use crate::lanes::conv::winograd::tiling::Tiling;
 use crate::lanes::conv::winograd::transform::{F4, Input};
 use crate::lanes::{
-    Activation, Lanes, Workspace, blocks,
+    Activation, Lanes, Workspace,
     parallel::{DisjointMut, grain, with_scratch},
 };
 
@@ -26,47 +26,18 @@ const TASK_TILES: usize = 8;
 /// A convolution of one shape, or its adjoint.
 #[derive(Clone, Debug)]
 pub(in crate::lanes::conv) struct NarrowMap {
-    direction: Direction,
-    blocks: usize,
-    inputs: usize,
-    outputs: usize,
-    source: Tiles,
-    result: Tiles,
+    tiling: Tiling,
 }
 
 impl NarrowMap {
     /// `y = w * x`.
     pub(in crate::lanes::conv) fn forward(geometry: &Conv2dGeometry) -> Self {
-        let [source, result] = WinogradTile::Four.tiles(
-            [geometry.in_height, geometry.in_width],
-            [geometry.padding.top, geometry.padding.left],
-            [geometry.out_height(), geometry.out_width()],
-        );
-        Self {
-            direction: Direction::Forward,
-            blocks: blocks(geometry.batch),
-            inputs: geometry.in_channels,
-            outputs: geometry.out_channels,
-            source,
-            result,
-        }
+        Self { tiling: Tiling::forward(geometry, WinogradTile::Four) }
     }
 
     /// `dx = wᵀ * dy`.
     pub(in crate::lanes::conv) fn backward(geometry: &Conv2dGeometry) -> Self {
-        let [source, result] = WinogradTile::Four.tiles(
-            [geometry.out_height(), geometry.out_width()],
-            [2 - geometry.padding.top, 2 - geometry.padding.left],
-            [geometry.in_height, geometry.in_width],
-        );
-        Self {
-            direction: Direction::Backward,
-            blocks: blocks(geometry.batch),
-            inputs: geometry.out_channels,
-            outputs: geometry.in_channels,
-            source,
-            result,
-        }
+        Self { tiling: Tiling::backward(geometry, WinogradTile::Four) }
     }
 
     /// Overwrites `output` with `activation(bias + map)`; weights are `[o][9][i]` in both directions.
@@ -85,17 +56,14 @@ impl NarrowMap {
         output: &mut [Lanes],
         workspace: &mut Workspace,
     ) {
-        let Self { direction, blocks, inputs, outputs, ref source, ref result } = *self;
-        assert_eq!(input.len(), blocks * inputs * source.plane(), "length of the convolved activation");
-        assert_eq!(output.len(), blocks * outputs * result.plane(), "length of the result");
-        assert_eq!(weights.len(), outputs * 9 * inputs, "length of the weights");
-        assert!(bias.is_none_or(|bias| bias.len() == outputs), "the bias needs a value per channel");
+        self.tiling.check(input, weights, bias, output);
+        let Tiling { direction, inputs, outputs, .. } = self.tiling;
         let (taps, _) = workspace.buffers(outputs.div_ceil(LANES) * INPUTS * inputs * INPUTS, 0);
         let (taps, _) = taps.as_chunks_mut();
         isa.dispatch(TransformTaps { direction, inputs, outputs, weights, target: taps });
         let taps = &*taps;
         let output = DisjointMut::new(output);
-        let tiles = blocks * source.per_map();
+        let tiles = self.tiling.columns();
         (0..tiles.div_ceil(TASK_TILES)).into_par_iter().with_min_len(grain()).for_each(|task| {
             let tiles = task * TASK_TILES..tiles.min((task + 1) * TASK_TILES);
             with_scratch(INPUTS * INPUTS * inputs + product::SCRATCH, |scratch| {
@@ -140,7 +108,7 @@ impl WithSimd for ComputeTiles<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { map, tiles, input, taps, bias, activation, output, transformed, half } = self;
-        let NarrowMap { inputs, outputs, ref source, ref result, .. } = *map;
+        let Tiling { inputs, outputs, ref source, ref result, .. } = map.tiling;
         let mut margin = Margin::new();
         for tile in tiles {
             let (block, window) = source.window(tile);
