@@ -99,7 +99,7 @@ fn times(isa: Isa, geometry: Conv2dGeometry) -> [f64; 3] {
         least_time(|| {
             convolution.forward(&x, &weights, Some(&bias), Activation::Relu6, &mut y, &mut workspace)
         }),
-        least_time(|| convolution.backward_weights(&x, &dy, &mut dw, None, &mut workspace)),
+        least_time(|| convolution.backward_weights(&x, &dy, &mut dw, &mut workspace)),
         least_time(|| convolution.backward_input(&dy, &weights, &mut dx, &mut workspace)),
     ]
 }

@@ -46,8 +46,8 @@ fn main() {
     pool.install(|| {
         let peak = fma_peak(isa, Duration::from_millis(500)) / 1e9;
         println!("{} on {threads} threads, peak {peak:.0} GFLOP/s", isa.name());
-        let names = ALGORITHMS.map(|(name, _)| format!("{name:>26}")).concat();
-        println!("{:>12} {:>6} {names}   (ms of forward, dw, dx)", "layer", "batch");
+        let names = ALGORITHMS.map(|(name, _)| format!("{name:>18}")).concat();
+        println!("{:>12} {:>6} {names}   (ms forward, backward)", "layer", "batch");
         on_this_thread(|| table(isa, "pruned VGG-16", 16, &NARROW, &layers));
         table(isa, "VGG-16", 64, &LAYERS, &layers);
         table(isa, "VGG-16", 256, &LAYERS, &layers);
@@ -57,7 +57,7 @@ fn main() {
 
 /// Prints the times of the layers of a network whose names contain `filter`, and their sums.
 fn table(isa: Isa, network: &str, batch: usize, layers: &[Layer], filter: &str) {
-    let mut totals = [[0.0; 3]; ALGORITHMS.len()];
+    let mut totals = [[0.0; 2]; ALGORITHMS.len()];
     for &(name, inputs, outputs, side, repeats) in layers.iter().filter(|layer| layer.0.contains(filter)) {
         let times = layer(isa, batch, inputs, outputs, side);
         let columns = times.map(|times| times.map(|time| format!("{:>8.3}", time * 1e3)).concat());
@@ -67,10 +67,10 @@ fn table(isa: Isa, network: &str, batch: usize, layers: &[Layer], filter: &str) 
         }
     }
     for ((name, _), total) in ALGORITHMS.iter().zip(totals) {
-        let [forward, dw, dx] = total.map(|seconds| seconds * 1e3);
+        let [forward, backward] = total.map(|seconds| seconds * 1e3);
         let rate = batch as f64 / total.iter().sum::<f64>();
         println!(
-            "{network} batch {batch}, {name}: forward {forward:.2} dw {dw:.2} dx {dx:.2} ms, {rate:.0} images/s"
+            "{network} batch {batch}, {name}: forward {forward:.2} backward {backward:.2} ms, {rate:.0} images/s"
         );
     }
 }
@@ -130,9 +130,8 @@ const NARROW: [Layer; 13] = [
     ("5-12 @2", 5, 12, 2, 1),
 ];
 
-/// Times of forward, gradient of weights, gradient of input by each algorithm, in seconds: the least of several calls,
-/// one of each in turn.
-fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> [[f64; 3]; ALGORITHMS.len()] {
+/// Times of forward and backward by each algorithm, in seconds: the least of several calls, one of each in turn.
+fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> [[f64; 2]; ALGORITHMS.len()] {
     let geometry = Conv2dGeometry {
         batch,
         in_channels: inputs,
@@ -153,21 +152,20 @@ fn layer(isa: Isa, batch: usize, inputs: usize, outputs: usize, side: usize) -> 
     let (mut y, dy) = (lanes(geometry.output_len(), 3), lanes(geometry.output_len(), 4));
     let weights: Vec<f32> = noise(geometry.weights_len(), 5).collect();
     let bias: Vec<f32> = noise(outputs, 6).collect();
-    let (mut dw, mut dbias) = (weights.clone(), bias.clone());
+    let mut dw = weights.clone();
     let mut workspace = Workspace::new();
-    let mut least = [[f64::MAX; 3]; ALGORITHMS.len()];
+    let mut least = [[f64::MAX; 2]; ALGORITHMS.len()];
     let begin = Instant::now();
     let mut calls = 0;
     while calls < 3 || (calls < 2000 && begin.elapsed().as_secs_f64() < 1.0) {
         for (convolution, least) in convolutions.iter().zip(&mut least) {
-            let [forward, dw_time, dx_time] = least;
+            let [forward, backward] = least;
             time(forward, || {
                 convolution.forward(&x, &weights, Some(&bias), Activation::Relu, &mut y, &mut workspace)
             });
-            time(dw_time, || {
-                convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace)
+            time(backward, || {
+                convolution.backward(&x, &dy, &weights, &mut dw, &mut dx, &mut workspace);
             });
-            time(dx_time, || convolution.backward_input(&dy, &weights, &mut dx, &mut workspace));
         }
         calls += 1;
     }

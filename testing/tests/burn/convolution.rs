@@ -9,12 +9,16 @@ use burn_tensor::{Tensor, module};
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Algorithm, Conv2d, Conv2dGeometry, Padding, WinogradTile, Workspace, activation_backward,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Padding, WinogradTile, Workspace, bias_backward,
 };
 use taper_testing::Random;
 
-const ALGORITHMS: [Algorithm; 3] =
-    [Algorithm::Direct, Algorithm::Winograd(WinogradTile::Two), Algorithm::Winograd(WinogradTile::Four)];
+const ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::Direct,
+    Algorithm::Winograd(WinogradTile::Two),
+    Algorithm::Winograd(WinogradTile::Four),
+    Algorithm::WinogradNarrow,
+];
 
 fn in_burn(g: &Conv2dGeometry, [x, weights, bias]: [Tensor<4>; 3]) -> Tensor<4> {
     let Padding { top, bottom, left, right } = g.padding;
@@ -34,9 +38,9 @@ fn in_taper(
     let [mut dw, mut dbias] = [weights, bias].map(|array| vec![f32::NAN; array.values.len()]);
     let mut workspace = Workspace::new();
     conv.forward(&x_lanes, &weights.values, Some(&bias.values), activation, &mut y, &mut workspace);
-    activation_backward(Isa::best(), activation, &y, &mut dy_lanes);
-    conv.backward_input(&dy_lanes, &weights.values, &mut dx, &mut workspace);
-    conv.backward_weights(&x_lanes, &dy_lanes, &mut dw, Some(&mut dbias), &mut workspace);
+    let plane = dy.shape[2] * dy.shape[3];
+    bias_backward(Isa::best(), plane, Some((activation, &y)), &mut dy_lanes, &mut dbias);
+    conv.backward(&x_lanes, &dy_lanes, &weights.values, &mut dw, &mut dx, &mut workspace);
     Results { y: unpacked(dy.shape, &y), gradients: [unpacked(x.shape, &dx), dw, dbias] }
 }
 

@@ -70,12 +70,12 @@ pub fn activation_forward(isa: Isa, activation: Activation, x: &[Lanes], y: &mut
 ///
 /// # Panics
 ///
-/// Panics if the slices differ in length.
+/// Panics if the slices differ in length; for [`Activation::None`], `y` is not looked at.
 pub fn activation_backward(isa: Isa, activation: Activation, y: &[Lanes], gradient: &mut [Lanes]) {
-    assert_eq!(y.len(), gradient.len(), "output and gradient of an activation differ in length");
     if activation == Activation::None {
         return;
     }
+    assert_eq!(y.len(), gradient.len(), "output and gradient of an activation differ in length");
     let tasks =
         gradient.par_chunks_mut(ELEMENTS_PER_TASK).with_min_len(grain()).zip(y.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(gradient, y)| isa.dispatch(Backward { activation, y, gradient }));

@@ -13,6 +13,7 @@
 
 mod activation;
 mod batch_norm;
+mod bias;
 mod binary;
 mod concat;
 mod conv;
@@ -37,6 +38,7 @@ pub use activation::{Activation, activation_backward, activation_forward};
 pub use batch_norm::{
     Affine, AffineGradient, BatchNorm, BatchNormGradient, BatchStatistics, ChannelStatistics, Running,
 };
+pub use bias::bias_backward;
 pub use binary::{Binary, BinaryFunction, Operand, accumulate};
 pub use concat::{Axis, Concat};
 pub use conv::{Algorithm, Conv2d, Conv2dGeometry, ConvTranspose2d, Padding, WinogradTile};

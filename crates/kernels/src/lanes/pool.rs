@@ -75,6 +75,14 @@ impl PoolGeometry {
             && self.columns(0).len() == self.in_width
     }
 
+    /// Whether each pixel lies in one window.
+    fn is_partition(&self) -> bool {
+        self.window == self.stride
+            && self.padding == Padding::default()
+            && [self.out_height() * self.stride[0], self.out_width() * self.stride[1]]
+                == [self.in_height, self.in_width]
+    }
+
     fn check(&self) {
         let Self { window, stride, padding, .. } = *self;
         assert!(
@@ -337,6 +345,11 @@ impl<'a> Accumulator<'a> {
         Self { dx, cleared: 0 }
     }
 
+    /// A map whose every pixel will be overwritten.
+    fn overwritten(dx: &'a mut [Lanes]) -> Self {
+        Self { cleared: dx.len(), dx }
+    }
+
     /// The map, with the pixels before `end` ready for sums.
     fn until(&mut self, end: usize) -> &mut [Lanes] {
         if end > self.cleared {
@@ -368,7 +381,8 @@ impl WithSimd for MaxBackward<'_> {
 fn max_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool: MaxBackward<'_>) {
     let MaxBackward { geometry, x, y, dy, dx } = pool;
     let (pixels, out_width) = (dx.len(), geometry.out_width().max(1));
-    let mut dx = Accumulator::new(dx);
+    let alone = geometry.is_partition();
+    let mut dx = if alone { Accumulator::overwritten(dx) } else { Accumulator::new(dx) };
     for (output, (y, dy)) in y.chunks_exact(out_width).zip(dy.chunks_exact(out_width)).enumerate() {
         let dx = dx.until(geometry.rows(output).end * geometry.in_width);
         for (window, (y, dy)) in Window::of_row(geometry, output).zip(y.iter().zip(dy)) {
@@ -380,7 +394,8 @@ fn max_backward<S: Simd, const HEIGHT: usize, const WIDTH: usize>(simd: S, pool:
                         let x = simd.load(&x.0);
                         let taken = simd.select_eq(x, y, left, simd.zero());
                         left = simd.select_eq(x, y, simd.zero(), left);
-                        simd.store(simd.add(simd.load(&dx.0), taken), &mut dx.0);
+                        let sum = if alone { taken } else { simd.add(simd.load(&dx.0), taken) };
+                        simd.store(sum, &mut dx.0);
                     }
                 },
             );

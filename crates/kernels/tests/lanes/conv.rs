@@ -6,7 +6,8 @@ use crate::support::{
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
 use taper_kernels::lanes::{
-    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, flatten, reshape, unflatten,
+    Activation, Algorithm, Conv2d, Conv2dGeometry, Lanes, Padding, Workspace, bias_backward, flatten,
+    reshape, unflatten,
 };
 
 /// A convolution's operands in plain layout, NHWC and OHWI.
@@ -89,15 +90,16 @@ fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa:
     let Operands { x, weights, bias, dy } = operands;
     let (in_pixels, out_pixels) = (g.in_height * g.in_width, g.out_height() * g.out_width());
     let x = packed(x, g.batch, in_pixels, g.in_channels);
-    let dy = packed(dy, g.batch, out_pixels, g.out_channels);
+    let mut dy = packed(dy, g.batch, out_pixels, g.out_channels);
     let garbage = Lanes([f32::NAN; 16]);
     let (mut y, mut dx) = (vec![garbage; g.output_len()], vec![garbage; g.input_len()]);
     let (mut dw, mut dbias) = (vec![f32::NAN; weights.len()], vec![f32::NAN; bias.len()]);
     let convolution = Conv2d::with_algorithm(*g, isa, Algorithm::Direct);
     let mut workspace = Workspace::new();
     convolution.forward(&x, weights, Some(bias), activation, &mut y, &mut workspace);
+    bias_backward(isa, out_pixels, None, &mut dy, &mut dbias);
     convolution.backward_input(&dy, weights, &mut dx, &mut workspace);
-    convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace);
+    convolution.backward_weights(&x, &dy, &mut dw, &mut workspace);
     Results {
         y: unpacked(&y, g.batch, out_pixels, g.out_channels),
         dx: unpacked(&dx, g.batch, in_pixels, g.in_channels),

@@ -4,7 +4,7 @@ use crate::conv::{any_activation, any_geometry, for_each_product};
 use crate::support::{Noise, bits, cases, everywhere, packed, unpacked};
 use proptest::prelude::*;
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{Activation, Conv2dGeometry, ConvTranspose2d, Lanes, Workspace};
+use taper_kernels::lanes::{Activation, Conv2dGeometry, ConvTranspose2d, Lanes, Workspace, bias_backward};
 
 /// Output, and gradients of input, weights and bias, in plain layout.
 type Results = [Vec<f32>; 4];
@@ -60,15 +60,16 @@ fn kernels(g: &Conv2dGeometry, operands: &Operands, activation: Activation, isa:
     let Operands { x, weights, bias, dy } = operands;
     let (in_pixels, out_pixels) = (g.out_height() * g.out_width(), g.in_height * g.in_width);
     let x = packed(x, g.batch, in_pixels, g.out_channels);
-    let dy = packed(dy, g.batch, out_pixels, g.in_channels);
+    let mut dy = packed(dy, g.batch, out_pixels, g.in_channels);
     let garbage = Lanes([f32::NAN; 16]);
     let (mut y, mut dx) = (vec![garbage; dy.len()], vec![garbage; x.len()]);
     let (mut dw, mut dbias) = (vec![f32::NAN; weights.len()], vec![f32::NAN; bias.len()]);
     let convolution = ConvTranspose2d::new(*g, isa);
     let mut workspace = Workspace::new();
     convolution.forward(&x, weights, Some(bias), activation, &mut y);
+    bias_backward(isa, out_pixels, None, &mut dy, &mut dbias);
     convolution.backward_input(&dy, weights, &mut dx, &mut workspace);
-    convolution.backward_weights(&x, &dy, &mut dw, Some(&mut dbias), &mut workspace);
+    convolution.backward_weights(&x, &dy, &mut dw, &mut workspace);
     let y = unpacked(&y, g.batch, out_pixels, g.in_channels);
     [y, unpacked(&dx, g.batch, in_pixels, g.out_channels), dw, dbias]
 }

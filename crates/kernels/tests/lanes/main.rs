@@ -1,6 +1,7 @@
 //! Kernels in lane layout against plain loops and finite differences, on every instruction set that the CPU has.
 
 mod batch_norm;
+mod bias;
 mod binary;
 mod concat;
 mod conv;

@@ -56,7 +56,11 @@ fn results(convolution: &Conv2d, operands: &Operands, activation: Activation) ->
     let mut workspace = Workspace::new();
     convolution.forward(x, weights, Some(bias), activation, &mut y, &mut workspace);
     convolution.backward_input(dy, weights, &mut dx, &mut workspace);
-    convolution.backward_weights(x, dy, &mut dw, None, &mut workspace);
+    convolution.backward_weights(x, dy, &mut dw, &mut workspace);
+
+    let (mut both_dx, mut both_dw) = (vec![garbage; dx.len()], vec![f32::NAN; dw.len()]);
+    convolution.backward(x, dy, weights, &mut both_dw, &mut both_dx, &mut workspace);
+    assert!(both_dx == dx && both_dw == dw, "what is computed together differs from what is computed apart");
     Results { y, dx, dw }
 }
 

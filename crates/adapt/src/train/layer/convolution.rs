@@ -5,13 +5,15 @@ use crate::error::Result;
 use crate::train::parameter::ParameterId;
 use taper_graph::{Conv2d, ConvTranspose2d, FullyConnected};
 use taper_kernels::cpu::Isa;
-use taper_kernels::lanes::{self, Activation, Conv2dGeometry, activation_backward};
+use taper_kernels::lanes::{self, Activation, Conv2dGeometry, activation_backward, bias_backward};
 
 struct Convolution {
     kernel: Kernel,
     weights: ParameterId,
     bias: Option<ParameterId>,
     activation: Activation,
+    /// Of each map of the output.
+    pixels: usize,
     learns: bool,
     isa: Isa,
 }
@@ -86,6 +88,7 @@ fn layer(site: &Site<'_>, kernel: Kernel, activation: Activation) -> Result<Box<
         weights: site.parameter(1)?,
         bias: site.optional_parameter(2)?,
         activation,
+        pixels: Map::of(site.program.shape(site.graph, site.step.output)).pixels(),
         learns: site.step.learns,
         isa: site.isa,
     }))
@@ -111,30 +114,45 @@ impl Layer for Convolution {
     fn backward(&self, call: &mut Call<'_>, gradients: &mut Gradients<'_>) {
         let (x, y, dy, dx) = (call.x(0), call.y(), call.dy(), call.dx(0));
         let Call { arena, parameters, workspace, .. } = call;
-        if self.activation != Activation::None {
-            let [y, dy] = apart(arena, [y, dy.clone()]);
-            activation_backward(self.isa, self.activation, y, dy);
+        let output = match self.activation {
+            Activation::None => 0..0,
+            Activation::Relu | Activation::Relu6 => y,
+        };
+        let [y, before_activation] = apart(arena, [output, dy.clone()]);
+        match self.bias {
+            Some(bias) if self.learns => gradients.write([bias], |[dbias]| {
+                let output = (self.activation != Activation::None).then_some((self.activation, &*y));
+                bias_backward(self.isa, self.pixels, output, before_activation, dbias);
+            }),
+            _ => activation_backward(self.isa, self.activation, y, before_activation),
         }
-        if self.learns {
-            let [x, dy] = apart(arena, [x, dy.clone()]);
-            let mut compute = |dw: &mut [f32], dbias: Option<&mut [f32]>| match &self.kernel {
-                Kernel::Convolution(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
-                Kernel::Transposed(conv) => conv.backward_weights(x, dy, dw, dbias, workspace),
-            };
-            match self.bias {
-                None => gradients.write([self.weights], |[dw]| compute(dw, None)),
-                Some(bias) => {
-                    gradients.write([self.weights, bias], |[dw, dbias]| compute(dw, Some(dbias)));
+        let weights = parameters.value(self.weights);
+        match (self.learns, dx) {
+            (true, Some(dx)) => {
+                let [x, dy, dx] = apart(arena, [x, dy, dx]);
+                gradients.write([self.weights], |[dw]| match &self.kernel {
+                    Kernel::Convolution(conv) => conv.backward(x, dy, weights, dw, dx, workspace),
+                    Kernel::Transposed(conv) => {
+                        conv.backward_weights(x, dy, dw, workspace);
+                        conv.backward_input(dy, weights, dx, workspace);
+                    }
+                });
+            }
+            (true, None) => {
+                let [x, dy] = apart(arena, [x, dy]);
+                gradients.write([self.weights], |[dw]| match &self.kernel {
+                    Kernel::Convolution(conv) => conv.backward_weights(x, dy, dw, workspace),
+                    Kernel::Transposed(conv) => conv.backward_weights(x, dy, dw, workspace),
+                });
+            }
+            (false, Some(dx)) => {
+                let [dy, dx] = apart(arena, [dy, dx]);
+                match &self.kernel {
+                    Kernel::Convolution(conv) => conv.backward_input(dy, weights, dx, workspace),
+                    Kernel::Transposed(conv) => conv.backward_input(dy, weights, dx, workspace),
                 }
             }
-        }
-        if let Some(dx) = dx {
-            let [dy, dx] = apart(arena, [dy, dx]);
-            let weights = parameters.value(self.weights);
-            match &self.kernel {
-                Kernel::Convolution(conv) => conv.backward_input(dy, weights, dx, workspace),
-                Kernel::Transposed(conv) => conv.backward_input(dy, weights, dx, workspace),
-            }
+            (false, None) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::geometry::{Conv2dGeometry, Run};
 use super::region::{Region, regions};
-use super::tile::{self, Finish, Operand, Scalars, Sum, Target};
+use super::tile::{self, Finish, Operand, Repeat, Scalars, Sum, Target};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{
     Activation, Lanes, blocks,
@@ -261,7 +261,14 @@ impl GatherTask<'_> {
                         row: output_plane * LANES,
                         column: along.output,
                     };
-                    let sum = Sum { parts: &region.parts, depth: group_inputs, left, right, target };
+                    let sum = Sum {
+                        parts: &region.parts,
+                        depth: group_inputs,
+                        left,
+                        right,
+                        target,
+                        repeat: Repeat::ONCE,
+                    };
                     // SAFETY: `Gather::run` checked the slices against the shape, regions list only taps that lie
                     // on the input, and tasks own disjoint pixels and channels of the output.
                     unsafe { tile::compute::<Scalars, S>(simd, (rows, columns), &sum, finish) };

@@ -15,7 +15,7 @@ pub use geometry::{Conv2dGeometry, Padding};
 pub use transposed::ConvTranspose2d;
 use weights::WeightGradient;
 pub use winograd::WinogradTile;
-use winograd::{NarrowGradient, NarrowMap, WinogradGradient, WinogradMap};
+use winograd::{InputGradient, NarrowGradient, NarrowMap, WinogradGradient, WinogradMap};
 
 use super::{Activation, Lanes, Workspace};
 use crate::cpu::Isa;
@@ -164,26 +164,38 @@ impl Conv2d {
         }
     }
 
-    /// Overwrites `dw` and `dbias` with the gradients of weights and bias, given that of the output (before its
-    /// activation), which must be zero in padding lanes.
-    pub fn backward_weights(
+    /// As [`Conv2d::backward_weights`] and [`Conv2d::backward_input`], which share work where that is faster.
+    #[allow(clippy::too_many_arguments, reason = "the operands of a convolution and their gradients")]
+    pub fn backward(
         &self,
         x: &[Lanes],
         dy: &[Lanes],
+        weights: &[f32],
         dw: &mut [f32],
-        dbias: Option<&mut [f32]>,
+        dx: &mut [Lanes],
         workspace: &mut Workspace,
     ) {
+        if let Plan::Full(plan) = &self.plan
+            && let (Map::WinogradNarrow(_), Gradient::WinogradNarrow(gradient)) =
+                (&plan.backward, &plan.weights)
+        {
+            gradient.run(self.isa, x, dy, dw, Some(InputGradient { weights, dx }), workspace);
+        } else {
+            self.backward_weights(x, dy, dw, workspace);
+            self.backward_input(dy, weights, dx, workspace);
+        }
+    }
+
+    /// Overwrites `dw` with the gradient of the weights, given that of the output (before its activation), which must be
+    /// zero in padding lanes. That of the bias is [`bias_backward`](super::bias_backward).
+    pub fn backward_weights(&self, x: &[Lanes], dy: &[Lanes], dw: &mut [f32], workspace: &mut Workspace) {
         match &self.plan {
             Plan::Depthwise(plan) => plan.backward_weights(self.isa, x, dy, dw, workspace),
             Plan::Full(plan) => match &plan.weights {
                 Gradient::Direct(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
                 Gradient::Winograd(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
-                Gradient::WinogradNarrow(gradient) => gradient.run(self.isa, x, dy, dw, workspace),
+                Gradient::WinogradNarrow(gradient) => gradient.run(self.isa, x, dy, dw, None, workspace),
             },
-        }
-        if let Some(dbias) = dbias {
-            weights::bias_gradient(self.isa, &self.geometry, dy, dbias);
         }
     }
 }

@@ -39,6 +39,20 @@ pub(super) struct Target {
     pub(super) column: usize,
 }
 
+/// Several sums of one shape at equal distances, in f32, of their operands and targets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repeat {
+    pub(super) count: usize,
+    pub(super) left: usize,
+    pub(super) right: usize,
+    pub(super) target: usize,
+}
+
+impl Repeat {
+    /// One sum alone.
+    pub(super) const ONCE: Self = Self { count: 1, left: 0, right: 0, target: 0 };
+}
+
 /// `target[row][column] = Σ left[row] · right[column]` over parts and over `depth` terms of each part. The right
 /// operand and the target are vectors.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +62,7 @@ pub(super) struct Sum<'a> {
     pub(super) left: Operand,
     pub(super) right: Operand,
     pub(super) target: Target,
+    pub(super) repeat: Repeat,
 }
 
 /// What becomes of a target's earlier contents.
@@ -111,7 +126,22 @@ impl<L: Left, const ROWS: usize, const COLUMNS: usize> WithSimd for Tile<'_, L, 
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sum { parts, depth, left, right, target } = *self.sum;
+        let Repeat { count, left, right, target } = self.sum.repeat;
+        for n in 0..count {
+            let mut sum = *self.sum;
+            sum.left.start = sum.left.start.wrapping_add(n * left);
+            sum.right.start = sum.right.start.wrapping_add(n * right);
+            sum.target.start = sum.target.start.wrapping_add(n * target);
+            self.compute(simd, &sum);
+        }
+    }
+}
+
+impl<L: Left, const ROWS: usize, const COLUMNS: usize> Tile<'_, L, ROWS, COLUMNS> {
+    /// Computes one sum of those that are repeated.
+    #[inline(always)]
+    fn compute<S: Simd>(&self, simd: S, sum: &Sum) {
+        let Sum { parts, depth, left, right, target, repeat: _ } = *sum;
         let mut sums = [[simd.zero(); COLUMNS]; ROWS];
         if let Finish::Activate { bias: Some(bias), .. } = self.finish {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -168,11 +198,11 @@ macro_rules! with_shape {
     };
 }
 
-/// Computes one tile of `shape`.
+/// Computes a tile of `shape` as often as the sum is repeated.
 ///
 /// # Safety
 ///
-/// For each part, row, column and term, `left` must address what [`Left::read`] asks for, `right` 16 readable f32
+/// For each repetition, part, row, column and term, `left` must address what [`Left::read`] asks for, `right` 16 readable f32
 /// and `target` 16 f32 that nobody else reads or writes; the bias, if any, must have a readable f32 for each row.
 pub(super) unsafe fn compute<L: Left, S: Simd>(simd: S, shape: Shape, sum: &Sum, finish: Finish) {
     with_shape!(simd, L, sum, finish, shape,

@@ -1,7 +1,7 @@
 //! Transposed convolution: a convolution whose input and output have changed places.
 
 use super::gather::Gather;
-use super::geometry::{Conv2dGeometry, Padding};
+use super::geometry::Conv2dGeometry;
 use super::weights::{self, WeightGradient};
 use crate::cpu::Isa;
 use crate::lanes::{Activation, Lanes, Workspace};
@@ -64,31 +64,13 @@ impl ConvTranspose2d {
         self.backward.run(self.isa, dy, of_convolution, None, Activation::None, dx);
     }
 
-    /// Overwrites `dw` and `dbias` with the gradients of weights and bias, given that of the output (before its
-    /// activation), which must be zero in padding lanes.
-    pub fn backward_weights(
-        &self,
-        x: &[Lanes],
-        dy: &[Lanes],
-        dw: &mut [f32],
-        dbias: Option<&mut [f32]>,
-        workspace: &mut Workspace,
-    ) {
+    /// Overwrites `dw` with the gradient of the weights, given that of the output (before its activation), which must be
+    /// zero in padding lanes. That of the bias is [`bias_backward`](super::bias_backward).
+    pub fn backward_weights(&self, x: &[Lanes], dy: &[Lanes], dw: &mut [f32], workspace: &mut Workspace) {
         let mut of_convolution = std::mem::take(&mut workspace.weights);
         of_convolution.resize(dw.len(), 0.0);
         self.weights.run(self.isa, dy, x, &mut of_convolution, workspace);
         weights::transpose(&self.convolution, &of_convolution, dw);
         workspace.weights = of_convolution;
-        if let Some(dbias) = dbias {
-            let pixelwise = Conv2dGeometry {
-                out_channels: self.convolution.in_channels,
-                kernel: [1, 1],
-                stride: [1, 1],
-                dilation: [1, 1],
-                padding: Padding::default(),
-                ..self.convolution
-            };
-            weights::bias_gradient(self.isa, &pixelwise, dy, dbias);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Gradient of a convolution's weights and bias; weights with their channels turned around.
+//! Gradient of a convolution's weights; weights with their channels turned around.
 //!
 //! `dw[o][tap][i] = Σ dy[o][pixel] · x[i][pixel at tap]` over images and pixels. Two methods, chosen by the shape:
 //! [`Method::ReduceLanes`] multiplies vectors of 16 images and adds their lanes up at the end;
@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::{Axis, Conv2dGeometry};
-use super::tile::{self, Finish, Operand, Part, Scalars, Store, Sum, Target, Vectors};
+use super::tile::{self, Finish, Operand, Part, Repeat, Scalars, Store, Sum, Target, Vectors};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::{
     Lanes, Workspace, blocks,
@@ -240,43 +240,6 @@ pub(super) fn transpose(geometry: &Conv2dGeometry, weights: &[f32], transposed: 
     );
 }
 
-/// Overwrites `dbias` with the sum of `dy` over images and pixels, per channel.
-pub(super) fn bias_gradient(isa: Isa, geometry: &Conv2dGeometry, dy: &[Lanes], dbias: &mut [f32]) {
-    assert_eq!(dy.len(), geometry.output_len(), "length of the output's gradient");
-    assert_eq!(dbias.len(), geometry.out_channels, "length of the bias' gradient");
-    let plane = geometry.out_height() * geometry.out_width();
-    dbias.par_iter_mut().with_min_len(grain()).enumerate().for_each(|(channel, dbias)| {
-        let planes = (0..blocks(geometry.batch)).map(|block| {
-            let start = (block * geometry.out_channels + channel) * plane;
-            f64::from(isa.dispatch(SumPlane(&dy[start..start + plane])))
-        });
-        *dbias = planes.sum::<f64>() as f32;
-    });
-}
-
-struct SumPlane<'a>(&'a [Lanes]);
-
-impl WithSimd for SumPlane<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
-        // Sums in turns, so that none has to wait for the one before it.
-        let mut sums = [simd.zero(); 4];
-        let (fours, rest) = self.0.as_chunks::<4>();
-        for values in fours {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum = simd.add(*sum, simd.load(&value.0));
-            }
-        }
-        for (sum, value) in sums.iter_mut().zip(rest) {
-            *sum = simd.add(*sum, simd.load(&value.0));
-        }
-        let [a, b, c, d] = sums;
-        simd.sum(simd.add(simd.add(a, b), simd.add(c, d)))
-    }
-}
-
 /// Turns `[blocks][C][H][W]` around into `[C/16][blocks][H][W][16 images]` of vectors of 16 channels, for C a multiple
 /// of 16.
 fn transpose_input(geometry: &Conv2dGeometry, x: &[Lanes], transposed: &mut [Lanes]) {
@@ -373,6 +336,7 @@ impl GradientTask<'_> {
                         left: Operand { start: dy, line: dy_line, term: LANES },
                         right: Operand { start, line: in_line, term },
                         target,
+                        repeat: Repeat::ONCE,
                     };
                     // SAFETY: `WeightGradient::run` checked the slices against the geometry, `parts` lists only
                     // pixels that lie on the input, and `sums` belongs to this task.
@@ -387,6 +351,7 @@ impl GradientTask<'_> {
                         left: Operand { start: dy, line: dy_line, term: 1 },
                         right: Operand { start, line, term: LANES },
                         target,
+                        repeat: Repeat::ONCE,
                     };
                     // SAFETY: as above; the transposed input has as many values as the input.
                     unsafe { tile::compute::<Scalars, S>(simd, shape, &sum, finish) };

@@ -27,8 +27,9 @@ pub(in crate::lanes::conv) fn map_algorithm(geometry: &Conv2dGeometry) -> Algori
 /// The cheapest algorithm for the gradient of weights.
 pub(in crate::lanes::conv) fn gradient_algorithm(geometry: &Conv2dGeometry) -> Algorithm {
     let wide = Transforms { value: 40, weight: 1 };
-    // Lanes are added up for each part of the tiles, of which there are about as many as blocks.
-    let narrow = Transforms { value: 6, weight: 8 * blocks(geometry.batch) };
+    // Lanes are added up for each part of the tiles, of which there are about as many as blocks. The transform of the
+    // output's gradient is shared with the gradient of the input.
+    let narrow = Transforms { value: 5, weight: 8 * blocks(geometry.batch) };
     cheapest(geometry, wide, narrow::suits_gradient(geometry).then_some(narrow))
 }
 

@@ -18,7 +18,7 @@ use super::transform::{F2, F4, Transform, along_both};
 use super::{WinogradTile, position_step};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::lanes::conv::geometry::Conv2dGeometry;
-use crate::lanes::conv::tile::{self, Finish, Operand, Part, Scalars, Store, Sum};
+use crate::lanes::conv::tile::{self, Finish, Operand, Part, Repeat, Scalars, Store, Sum};
 use crate::lanes::{
     Lanes, Workspace,
     parallel::{DisjointMut, grain},
@@ -305,6 +305,7 @@ impl WithSimd for Multiply<'_> {
                         row: self.vectors * LANES,
                         column: LANES,
                     },
+                    repeat: Repeat::ONCE,
                 };
                 // SAFETY: the slices above hold the position's operands, and the task owns the slab's sums.
                 unsafe { tile::compute::<Scalars, S>(simd, (rows, columns), &sum, Finish::Sums(self.store)) };

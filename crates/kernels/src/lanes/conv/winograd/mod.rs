@@ -25,7 +25,7 @@ mod transform;
 pub(super) use choice::{gradient_algorithm, map_algorithm};
 pub(super) use gradient::WinogradGradient;
 pub(super) use map::WinogradMap;
-pub(super) use narrow::{NarrowGradient, NarrowMap};
+pub(super) use narrow::{InputGradient, NarrowGradient, NarrowMap};
 
 use super::geometry::Conv2dGeometry;
 

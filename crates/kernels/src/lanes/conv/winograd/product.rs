@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::cpu::{LANES, Simd, WithSimd};
-use crate::lanes::conv::tile::{self, Finish, Operand, Part, Scalars, Store, Sum, Target};
+use crate::lanes::conv::tile::{self, Finish, Operand, Part, Repeat, Scalars, Store, Sum, Target};
 use crate::lanes::{Lanes, parallel::DisjointMut};
 
 /// Multiplies the weights of some channels of the output with the inputs of a panel, at one position.
@@ -57,6 +57,7 @@ impl WithSimd for Product<'_> {
                 },
                 right: Operand { start: input.as_ptr().cast(), line: LANES, term: columns * LANES },
                 target: Target { start: target.pointer(to).cast(), row: self.row * LANES, column: LANES },
+                repeat: Repeat::ONCE,
             };
             // SAFETY: the operands' lengths are checked above, and nobody else has this task's part of the target.
             unsafe { tile::compute::<Scalars, S>(simd, (rows, columns), &sum, Finish::Sums(Store::Replace)) };

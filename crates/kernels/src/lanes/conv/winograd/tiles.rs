@@ -89,6 +89,12 @@ impl Window {
         self.rows.clone()
     }
 
+    /// The columns of the tile that lie on the map.
+    #[inline(always)]
+    pub(super) fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
     /// The indices in its plane of the pixels of a row of the tile that lie on the map, if the row does.
     #[inline(always)]
     pub(super) fn line(&self, row: usize) -> Range<usize> {

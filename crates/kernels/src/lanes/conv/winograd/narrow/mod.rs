@@ -10,7 +10,7 @@ mod product;
 mod taps;
 mod tile;
 
-pub(in crate::lanes::conv) use gradient::NarrowGradient;
+pub(in crate::lanes::conv) use gradient::{InputGradient, NarrowGradient};
 pub(in crate::lanes::conv) use map::NarrowMap;
 
 use crate::cpu::LANES;
