@@ -55,11 +55,14 @@ pub(crate) struct BenchTrainArgs {
     #[arg(long, value_name = "NAME", default_value = "vgg16")]
     pub(crate) network: String,
     /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = batch)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count)]
     pub(crate) batch: usize,
     /// Threads; 0 for as many as the machine has
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// The most memory for activations and their gradients; larger batches are cut, as by `train.memory_budget_mb`
+    #[arg(long, value_name = "MB", value_parser = count)]
+    pub(crate) memory_budget_mb: Option<usize>,
     /// How long steps are timed
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     pub(crate) seconds: f64,
@@ -183,7 +186,7 @@ pub(crate) struct RecipeArgs {
     pub(crate) schema: bool,
 }
 
-fn batch(text: &str) -> Result<usize, String> {
+fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(batch @ 1..=65536) => Ok(batch),
         Ok(_) | Err(_) => Err("expected a whole number from 1 to 65536".to_owned()),

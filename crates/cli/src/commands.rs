@@ -139,6 +139,7 @@ pub(crate) fn bench_train(args: &BenchTrainArgs) -> Outcome {
         network: args.network.clone(),
         batch: args.batch,
         threads: args.threads,
+        memory_budget_mb: args.memory_budget_mb,
         duration: Duration::from_secs_f64(args.seconds),
     })?;
     let mut out = io::stdout().lock();

@@ -5,7 +5,7 @@ use crate::threads::thread_pool;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::Duration;
-use taper_adapt::train::{StepBenchmark, TrainingSpeed, initialize};
+use taper_adapt::train::{StepBenchmark, TrainConfig, TrainingSpeed, initialize};
 use taper_zoo::Task;
 
 /// What is benchmarked.
@@ -17,6 +17,8 @@ pub struct TrainBenchOptions {
     pub batch: usize,
     /// Threads; 0 for as many as the machine has.
     pub threads: usize,
+    /// The most memory for activations and their gradients, in megabytes.
+    pub memory_budget_mb: Option<usize>,
     /// How long steps are timed.
     pub duration: Duration,
 }
@@ -50,7 +52,9 @@ pub fn bench_train(options: &TrainBenchOptions) -> Result<TrainBench> {
     initialize(&mut graph, 1);
     let pool = thread_pool(options.threads)?;
     let threads = pool.current_num_threads();
-    let speed = pool.install(|| StepBenchmark::new(&graph, options.batch)?.run(options.duration))?;
+    let settings = TrainConfig { memory_budget_mb: options.memory_budget_mb, ..TrainConfig::default() };
+    let settings = settings.network_settings(1);
+    let speed = pool.install(|| StepBenchmark::new(&graph, options.batch, &settings)?.run(options.duration))?;
     Ok(TrainBench {
         network: options.network.clone(),
         batch: options.batch,

@@ -1,7 +1,7 @@
 //! The speed of training steps: forward, loss, backward and Adam.
 
 use super::config::TrainConfig;
-use super::network::Network;
+use super::network::{Network, NetworkSettings};
 use super::optimizer::Optimizer;
 use super::worker::LayerTime;
 use crate::error::Result;
@@ -64,15 +64,15 @@ impl StepBenchmark {
     ///
     /// # Errors
     /// If the network cannot be trained.
-    pub fn new(graph: &Graph, batch: usize) -> Result<Self> {
-        let network = Network::new(graph)?;
-        let settings = TrainConfig::default().optimizer_settings();
+    pub fn new(graph: &Graph, batch: usize, settings: &NetworkSettings) -> Result<Self> {
+        let network = Network::with_settings(graph.clone(), settings)?;
+        let optimizer = TrainConfig::default().optimizer_settings();
         let pixels = graph.tensor(graph.single_input()?).shape.elements(1).unwrap_or(0);
         let mut rng = Rng::new(1);
         let classes = network.classes() as u64;
         Ok(Self {
             graph: graph.clone(),
-            optimizer: Optimizer::new(settings, network.parameters()),
+            optimizer: Optimizer::new(optimizer, network.parameters()),
             network,
             images: (0..batch * pixels).map(|_| rng.symmetric(1.0) as f32).collect(),
             labels: (0..batch).map(|_| rng.below(classes) as u32).collect(),
