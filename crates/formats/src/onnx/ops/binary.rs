@@ -1,6 +1,6 @@
 //! Functions of two operands, value by value, and concatenation.
 
-use super::window;
+use super::{parameters, window};
 use crate::error::Result;
 use crate::onnx::emitter::{Emitter, TO_FIRST};
 use crate::onnx::importer::{Activation, Importer, Value};
@@ -63,7 +63,7 @@ fn read_with_constant<'m>(
     let constant = lean.ok_or_else(|| {
         operation.invalid(format!("expected a constant to broadcast, found {:?}", constant.dims))
     })?;
-    let constant = importer.parameter(&constant)?;
+    let constant = parameters::operand(importer, operation, tensor, &constant)?;
     let inputs = if at == 0 { [tensor, constant] } else { [constant, tensor] };
     let y = importer.add(operation, op, &inputs)?;
     Ok(importer.ordered(y, &order))
@@ -86,11 +86,11 @@ fn fuse_bias<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Resul
         return Ok(None);
     };
     let is_layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_));
-    match importer.only_read_here(name, x.tensor) {
-        Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => {}
+    let layer = match importer.only_read_here(name, x.tensor) {
+        Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => [node.inputs[0], node.inputs[1]],
         Some(_) | None => return Ok(None),
-    }
-    let bias = importer.parameter(&constant)?;
+    };
+    let bias = parameters::bias(importer, operation, layer, &constant)?;
     if let Some(node) = importer.only_read_here(name, x.tensor) {
         node.inputs.push(bias);
     }
