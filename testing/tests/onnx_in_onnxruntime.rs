@@ -1,7 +1,7 @@
 //! What Taper writes as ONNX, judged by `onnx.checker` and onnxruntime, and read back.
 
 use taper_formats::onnx;
-use taper_graph::{Activation, Graph};
+use taper_graph::{Activation, DType, Graph};
 use taper_run::{Cpu, Session, View};
 use taper_testing::Random;
 use taper_testing::branches::{self, Block};
@@ -78,6 +78,97 @@ fn judge(graphs: &[Graph]) {
         let difference = difference(expected, &found);
         assert!(difference <= TOLERANCE, "`{}` differs by {difference}: {graph:#?}", graph.name);
     }
+}
+
+/// Taper's integers, as bytes.
+fn run_integers(graph: &Graph, input: &[u8]) -> Vec<u8> {
+    let mut session = Cpu::default().session(graph, BATCH).expect("the CPU runs it");
+    let signed: Vec<i8> = input.iter().map(|byte| byte.cast_signed()).collect();
+    let view = match graph.tensor(graph.inputs[0]).dtype {
+        DType::I8 => View::I8(&signed),
+        _ => View::U8(input),
+    };
+    session.set_input(0, view).expect("fits");
+    session.run().expect("runs");
+    match session.output(0).expect("has an output") {
+        View::I8(values) => values.iter().map(|value| value.cast_unsigned()).collect(),
+        View::U8(values) => values.to_vec(),
+        View::F32(_) => panic!("expected integers"),
+    }
+}
+
+/// How far two 8-bit outputs of one type are from each other.
+fn steps(dtype: DType, a: u8, b: u8) -> usize {
+    let value = |byte: u8| if dtype == DType::I8 { i32::from(byte.cast_signed()) } else { i32::from(byte) };
+    usize::try_from((value(a) - value(b)).abs()).expect("is positive")
+}
+
+/// Each node of a network as a network of its own.
+fn operators(graph: &Graph) -> impl Iterator<Item = Graph> {
+    graph.nodes.iter().map(|node| {
+        let (inputs, outputs) = (vec![node.inputs[0]], node.outputs.clone());
+        let mut alone = Graph { nodes: vec![node.clone()], inputs, outputs, ..graph.clone() };
+        alone.remove_unused_tensors();
+        alone.name = format!("{} of {}", node.op.name(), node.name);
+        alone
+    })
+}
+
+/// How many outputs of onnxruntime are 0, 1, 2, 3 and more quanta from Taper's, which are the same after writing and
+/// reading.
+fn judge_integers(graphs: &[Graph]) -> Option<Vec<[usize; 4]>> {
+    let mut random = Random::new(7);
+    let inputs: Vec<Vec<u8>> = graphs
+        .iter()
+        .map(|graph| random.bytes(graph.tensor(graph.inputs[0]).shape.elements(BATCH).expect("small")))
+        .collect();
+    let files: Vec<Vec<u8>> = graphs.iter().map(|graph| onnx::write(graph).expect("writes")).collect();
+    let expected: Vec<Vec<u8>> =
+        graphs.iter().zip(&inputs).map(|(graph, input)| run_integers(graph, input)).collect();
+    for ((graph, file), (input, expected)) in graphs.iter().zip(&files).zip(inputs.iter().zip(&expected)) {
+        let again = onnx::read(file.clone()).expect("reads");
+        assert!(run_integers(&again, input) == *expected, "`{}` read back differs", graph.name);
+    }
+    let judge = Onnxruntime::set_up()?;
+    let jobs: Vec<Job<'_>> = files
+        .iter()
+        .zip(&inputs)
+        .map(|(model, input)| Job { model, inputs: vec![input.clone()], batch: BATCH })
+        .collect();
+    let outcomes = judge.run_all(&jobs).expect("onnxruntime runs them");
+    let counts = graphs.iter().zip(&expected).zip(outcomes).map(|((graph, expected), outcome)| {
+        assert_eq!(outcome[0].len(), expected.len(), "`{}`", graph.name);
+        let dtype = graph.tensor(graph.outputs[0]).dtype;
+        let mut counts = [0; 4];
+        for (&found, &expected) in outcome[0].iter().zip(expected) {
+            counts[steps(dtype, found, expected).min(3)] += 1;
+        }
+        counts
+    });
+    Some(counts.collect())
+}
+
+fn integers() -> Vec<Graph> {
+    let chains = |numbers| (0..40).map(move |seed| graphs::random(seed, numbers));
+    chains(Numbers::Int8).chain(chains(Numbers::Uint8)).collect()
+}
+
+#[test]
+fn operators_on_integers_agree_within_a_quantum() {
+    let graphs: Vec<Graph> = integers().iter().flat_map(operators).collect();
+    for (graph, counts) in graphs.iter().zip(judge_integers(&graphs).unwrap_or_default()) {
+        assert_eq!(counts[2..], [0, 0], "`{}`: {counts:?}", graph.name);
+    }
+}
+
+#[test]
+fn networks_of_integers_stay_close() {
+    let Some(counts) = judge_integers(&integers()) else { return };
+    let sum = |steps: usize| counts.iter().map(|counts| counts[steps]).sum::<usize>();
+    let counts = [0, 1, 2, 3].map(sum);
+    eprintln!("outputs that are 0, 1, 2 and more quanta apart: {counts:?}");
+    // A quantum of a layer's output can be several of the next layer's.
+    assert!(counts[0] + counts[1] > 49 * (counts[2] + counts[3]), "{counts:?}");
 }
 
 #[test]

@@ -83,7 +83,8 @@ pub(super) fn integers(constant: &Constant, dtype: DType, quantization: &Quantiz
         let bytes = (value as i64).to_le_bytes();
         bytes.into_iter().take(dtype.bytes())
     });
-    Constant::new(&constant.stored.name, dtype, bytes.collect(), constant.dims.clone()).meaning(quantization.clone())
+    Constant::new(&constant.stored.name, dtype, bytes.collect(), constant.dims.clone())
+        .meaning(quantization.clone())
 }
 
 /// Unsigned integers as signed ones, which stand for the same if their zero point is 128 lower too.
