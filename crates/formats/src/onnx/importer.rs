@@ -326,6 +326,18 @@ impl<'m> Importer<'m> {
         self.producers.get(&tensor).and_then(|&position| self.graph.nodes.get_mut(position))
     }
 
+    /// Lets the node that writes `tensor` stand for the operation, as another operator.
+    pub(super) fn replace(&mut self, operation: Operation<'m>, tensor: TensorId, op: Op) {
+        let name = self.names.nodes.unique(operation.name());
+        if let Some(node) =
+            self.producers.get(&tensor).and_then(|&position| self.graph.nodes.get_mut(position))
+        {
+            node.op = op;
+            node.name = name;
+        }
+        self.rename(operation, tensor);
+    }
+
     /// Gives a tensor the name of the operation's value.
     pub(super) fn rename(&mut self, operation: Operation<'m>, tensor: TensorId) {
         if let Some(output) = operation.0.output.first() {

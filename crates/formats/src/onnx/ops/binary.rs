@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::onnx::emitter::{Emitter, TO_FIRST};
 use crate::onnx::importer::{Activation, Importer, Value};
 use crate::onnx::operation::Operation;
-use taper_graph::{Binary, Concat, Elementwise, Node, Op, TensorId};
+use taper_graph::{Activation as Function, Binary, Concat, DType, Elementwise, Node, Op, TensorId};
 
 pub(super) fn read<'m>(
     importer: &mut Importer<'m>,
@@ -15,6 +15,11 @@ pub(super) fn read<'m>(
     operation.expect(2..=2, &[])?;
     if function == Binary::Add
         && let Some(value) = fuse_bias(importer, operation)?
+    {
+        return Ok(value);
+    }
+    if function == Binary::Multiply
+        && let Some(value) = fuse_silu(importer, operation)?
     {
         return Ok(value);
     }
@@ -96,6 +101,28 @@ fn fuse_bias<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Resul
     }
     importer.rename(operation, x.tensor);
     Ok(Some(Value::Activation(x)))
+}
+
+/// `x · sigmoid(x)`, as exporters write it, if nothing else reads the sigmoid.
+fn fuse_silu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Option<Value>> {
+    for (x, gate) in [(0, 1), (1, 0)] {
+        let (Value::Activation(x), Value::Activation(y)) =
+            (importer.value(operation, x)?.clone(), importer.value(operation, gate)?.clone())
+        else {
+            return Ok(None);
+        };
+        let name = operation.input(gate).unwrap_or_default();
+        let sigmoid = |op: &Op| *op == Op::Activation { function: Function::Sigmoid };
+        let gates = |node: &mut Node| sigmoid(&node.op) && node.inputs == [x.tensor];
+        if x.view == y.view
+            && importer.graph.tensor(x.tensor).dtype == DType::F32
+            && importer.only_read_here(name, y.tensor).is_some_and(gates)
+        {
+            importer.replace(operation, y.tensor, Op::Activation { function: Function::Silu });
+            return Ok(Some(Value::Activation(y)));
+        }
+    }
+    Ok(None)
 }
 
 /// Tensors with the axes of all operands in one order, and that order: one that most of them have already.
