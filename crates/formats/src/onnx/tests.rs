@@ -1,5 +1,8 @@
 //! Models made by hand: what is folded, what is refused and how, and files that try to harm.
 
+mod batch;
+mod quantization;
+
 use super::schema::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Tensor, TensorShape, TensorType, Type,
     ValueInfo, data_type,
