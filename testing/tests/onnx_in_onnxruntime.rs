@@ -1,6 +1,7 @@
 //! What Taper writes as ONNX, judged by `onnx.checker` and onnxruntime, and read back.
 
-use taper_formats::onnx;
+use taper_data::{Batches, DataConfig, Dataset, Preprocess};
+use taper_formats::{onnx, tflite};
 use taper_graph::{Activation, DType, Graph};
 use taper_run::{Cpu, Session, View};
 use taper_testing::Random;
@@ -169,6 +170,38 @@ fn networks_of_integers_stay_close() {
     eprintln!("outputs that are 0, 1, 2 and more quanta apart: {counts:?}");
     // A quantum of a layer's output can be several of the next layer's.
     assert!(counts[0] + counts[1] > 49 * (counts[2] + counts[3]), "{counts:?}");
+}
+
+#[test]
+fn the_golden_network_answers_as_here() {
+    const DIGITS: usize = 200;
+    let graph = tflite::read(include_bytes!("../../golden/vgg16-mnist-int8.tflite")).expect("reads");
+    let config = DataConfig { test_limit: Some(DIGITS), ..DataConfig::default() };
+    let digits = Dataset::for_evaluation(&config, None).expect("the embedded digits load");
+    let mut reals = vec![0.0; DIGITS * digits.shape().elements()];
+    Batches::in_order(&digits, Preprocess::default()).fill(&mut reals, &mut [0; DIGITS]).expect("digits");
+    let mut session = Cpu::default().session(&graph, DIGITS).expect("the CPU runs it");
+    let affine = session.inputs()[0].affine().expect("integers come in");
+    let integers: Vec<i8> = reals.iter().map(|&real| affine.quantize(real)).collect();
+    session.set_input(0, View::I8(&integers)).expect("fits");
+    session.run().expect("runs");
+    let View::I8(expected) = session.output(0).expect("has an output") else { panic!("int8 comes out") };
+
+    let Some(judge) = Onnxruntime::set_up() else { return };
+    let model = onnx::write(&graph).expect("writes");
+    let input = integers.iter().map(|value| value.cast_unsigned()).collect();
+    let job = Job { model: &model, inputs: vec![input], batch: DIGITS };
+    let outcomes = judge.run_all(&[job]).expect("onnxruntime runs it");
+    let found: Vec<i8> = outcomes[0][0].iter().map(|byte| byte.cast_signed()).collect();
+    assert_eq!(found.len(), expected.len());
+    let close =
+        found.iter().zip(expected).filter(|(found, expected)| found.abs_diff(**expected) <= 1).count();
+    assert!(1000 * close >= 995 * found.len(), "{close} of {} within a quantum", found.len());
+    let answer = |scores: &[i8]| scores.iter().enumerate().max_by_key(|(_, score)| **score).map(|(at, _)| at);
+    let classes = found.len() / DIGITS;
+    for (found, expected) in found.chunks(classes).zip(expected.chunks(classes)) {
+        assert_eq!(answer(found), answer(expected), "{found:?} {expected:?}");
+    }
 }
 
 #[test]

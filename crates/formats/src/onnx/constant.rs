@@ -192,11 +192,9 @@ impl Constant {
                 _ => return None,
             }
         }
-        let quantization = match &self.quantization {
-            None => None,
-            // Scales for one index of an axis are one scale, so no such axis is repeated.
-            Some(quantization) => Some(meaning::widened(quantization, added)),
-        };
+        // Scales for one index of an axis are one scale, so no axis that has several is repeated.
+        let quantization =
+            self.quantization.as_ref().map(|quantization| meaning::widened(quantization, added));
         Some(Self { stored: Rc::clone(&self.stored), dims: dims.to_vec(), strides, quantization })
     }
 

@@ -4,9 +4,10 @@
 //! DequantizeLinear and a QuantizeLinear. Reading takes what an operator writes for integers whose meaning is not known
 //! yet, until QuantizeLinear tells it; DequantizeLinear changes nothing.
 
+use super::window;
 use crate::error::{FormatError, Result};
 use crate::onnx::constant::Constant;
-use crate::onnx::emitter::{Emitter, Field, integers};
+use crate::onnx::emitter::Emitter;
 use crate::onnx::importer::{Activation, Importer, Value};
 use crate::onnx::meaning;
 use crate::onnx::operation::Operation;
@@ -347,9 +348,9 @@ pub(in crate::onnx) fn write_meaning(emitter: &mut Emitter<'_>, node: &Node) -> 
     } else {
         emitter.node_name(&format!("{}/quantize", node.name))
     };
-    let (mut inputs, fields) = scales(emitter, tensor, None)?;
-    inputs.insert(0, real);
-    emitter.push(name, "QuantizeLinear", inputs, quantized.clone(), fields);
+    let (scales, _) = scales(emitter, tensor, None)?;
+    let inputs = std::iter::once(real).chain(scales).collect();
+    emitter.push(name, "QuantizeLinear", inputs, quantized.clone(), Vec::new());
     emitter.quantized.insert(id, quantized.clone());
     if is_output && emitter.graph.consumers(id).next().is_none() {
         return Ok(());
@@ -369,26 +370,27 @@ pub(in crate::onnx) fn dequantize(
 ) -> Result<String> {
     let real = emitter.value_name(&format!("{}/dequantized", tensor.name));
     let name = emitter.node_name(&real);
-    let (mut inputs, fields) = scales(emitter, tensor, axis)?;
-    inputs.insert(0, quantized);
+    let (scales, axis) = scales(emitter, tensor, axis)?;
+    let fields =
+        axis.map(|axis| window::count(axis).map(|axis| ("axis", axis))).into_iter().collect::<Result<_>>()?;
+    let inputs = std::iter::once(quantized).chain(scales).collect();
     emitter.push(name, "DequantizeLinear", inputs, real.clone(), fields);
     Ok(real)
 }
 
-/// Scales and zero points of a tensor as constants, and the axis along which they run.
+/// Scales and zero points of a tensor as constants, and the axis along which they run if they are several.
 fn scales(
     emitter: &mut Emitter<'_>,
     tensor: &Tensor,
     axis: Option<usize>,
-) -> Result<(Vec<String>, Vec<(&'static str, Field<'static>)>)> {
-    let (scales, zero_points, fields) = match &tensor.quantization {
+) -> Result<(Vec<String>, Option<usize>)> {
+    let (scales, zero_points, axis) = match &tensor.quantization {
         Some(Quantization::PerTensor { scale, zero_point }) => {
-            (emitter.scalar(*scale)?, vec![*zero_point], Vec::new())
+            (emitter.scalar(*scale)?, vec![*zero_point], None)
         }
         Some(Quantization::PerAxis { axis: own, scales }) => {
-            let axis = integers(&[axis.unwrap_or(*own)])?[0];
             let name = format!("{}/scales", tensor.name);
-            (emitter.vector(&name, scales)?, vec![0; scales.len()], vec![("axis", Field::Integer(axis))])
+            (emitter.vector(&name, scales)?, vec![0; scales.len()], Some(axis.unwrap_or(*own)))
         }
         None => {
             return Err(FormatError::unsupported(
@@ -400,11 +402,11 @@ fn scales(
     match (tensor.dtype, &zero_points[..]) {
         (DType::I8 | DType::U8, _) => {
             let zero_points = emitter.zero_points(tensor, &zero_points)?;
-            Ok((vec![scales, zero_points], fields))
+            Ok((vec![scales, zero_points], axis))
         }
         // ONNX gives integers of 32 bits no zero point.
         (DType::I32, zero_points) if zero_points.iter().all(|&zero_point| zero_point == 0) => {
-            Ok((vec![scales], fields))
+            Ok((vec![scales], axis))
         }
         (DType::F32 | DType::I16 | DType::I32 | DType::I64, _) => Err(FormatError::unsupported(
             format!("tensor `{}`", tensor.name),
