@@ -74,9 +74,10 @@ pub(super) fn read_quantize<'m>(importer: &mut Importer<'m>, operation: Operatio
             let constant = importer.required(operation, 0)?;
             let quantization = scales.of_constant(operation, &constant.dims, 0)?;
             importer.spend_on_floats(&constant)?;
-            importer
-                .budget
-                .spend(constant.elements().saturating_mul(2 * size_of::<i64>()), &operation.subject())?;
+            importer.budget.spend(
+                constant.elements().saturating_mul(size_of::<f32>() + dtype.bytes()),
+                &operation.subject(),
+            )?;
             let mut integers = meaning::integers(&constant, dtype, &quantization);
             integers.quantization = None;
             Ok(Value::Constant(integers))
