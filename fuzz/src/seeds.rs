@@ -1,7 +1,7 @@
 //! Small sound files of each format.
 
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
-use taper_formats::{Checkpoint, tflite as format};
+use taper_formats::{Checkpoint, onnx, tflite as format};
 use taper_testing::branches::{self, Block};
 use taper_testing::graphs::{self, Numbers};
 
@@ -12,6 +12,18 @@ pub fn tflite() -> Vec<Vec<u8>> {
     chains.chain(branches).map(|graph| format::write(&graph).expect("writes")).collect()
 }
 
+/// Files of several exporters, and what Taper writes in every arithmetic.
+pub fn onnx() -> Vec<Vec<u8>> {
+    let exports =
+        ["vgg-fixed", "senet-script", "unet-dynamo", "keras-tf2onnx", "quantized-signed", "quantized-mixed"];
+    let names = exports.map(|name| format!("{name}.onnx"));
+    let chains = (0..2).flat_map(|seed| Numbers::ALL.map(|numbers| graphs::random(seed, numbers)));
+    let blocks: Vec<Block> = Block::ALL.into_iter().filter(|block| *block != Block::FakeQuantize).collect();
+    let branches = (0..4).map(|seed| branches::random(seed, &blocks));
+    let written = chains.chain(branches).map(|graph| onnx::write(&graph).expect("writes"));
+    golden("onnx", &names.each_ref().map(String::as_str)).into_iter().chain(written).collect()
+}
+
 /// The same in Taper's own format.
 pub fn checkpoint() -> Vec<Vec<u8>> {
     let graphs = (0..2).flat_map(|seed| Numbers::ALL.map(|numbers| graphs::random(seed, numbers)));
@@ -20,17 +32,18 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
 
 /// A model in each of Keras's containers.
 pub fn keras() -> Vec<Vec<u8>> {
-    golden(&["small.keras", "small.h5"])
+    golden("keras", &["small.keras", "small.h5"])
 }
 
 /// Weights in each container but safetensors, which checkpoints are.
 pub fn weights() -> Vec<Vec<u8>> {
-    golden(&["small.keras", "small.h5", "small.weights.h5", "small.pth", "legacy.pth", "checkpoint.pth"])
+    let names = ["small.keras", "small.h5", "small.weights.h5", "small.pth", "legacy.pth", "checkpoint.pth"];
+    golden("keras", &names)
 }
 
-fn golden(names: &[&str]) -> Vec<Vec<u8>> {
+fn golden(folder: &str, names: &[&str]) -> Vec<Vec<u8>> {
     // Tests and fuzz targets are both built one folder below the root.
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/keras");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden").join(folder);
     names.iter().map(|name| std::fs::read(folder.join(name)).expect("is in the repository")).collect()
 }
 

@@ -17,8 +17,9 @@ pub struct Target {
 }
 
 /// All readers of foreign bytes.
-pub const ALL: [Target; 6] = [
+pub const ALL: [Target; 7] = [
     Target { name: "tflite", run: tflite, seeds: seeds::tflite },
+    Target { name: "onnx", run: onnx, seeds: seeds::onnx },
     Target { name: "checkpoint", run: checkpoint, seeds: seeds::checkpoint },
     Target { name: "package", run: package, seeds: seeds::package },
     Target { name: "keras", run: keras, seeds: seeds::keras },
@@ -33,6 +34,15 @@ pub fn tflite(bytes: &[u8]) {
     if let Ok(written) = format::write(&graph) {
         let again = format::read(&written).expect("what is written reads");
         assert!(format::write(&again).expect("what was written is written again") == written);
+    }
+}
+
+/// What reads is sound, and what can be written reads.
+pub fn onnx(bytes: &[u8]) {
+    let Ok(graph) = taper_formats::onnx::read(bytes.to_vec()) else { return };
+    graph.verify().expect("what is read is sound");
+    if let Ok(written) = taper_formats::onnx::write(&graph) {
+        taper_formats::onnx::read(written).expect("what is written reads");
     }
 }
 

@@ -1,7 +1,8 @@
-"""Makes the files of this folder: small networks as PyTorch's two exporters and tf2onnx write them, with PyTorch's own outputs.
+"""Makes the files of this folder: small networks as PyTorch's two exporters, tf2onnx and onnxruntime's quantizer write them.
 
-NAME.in holds three images [3, 8, 8, 3] as raw floats, NAME.out what the network gives for them, images with channels last.
-Run with torch 2.15.0, onnx 1.23.2, onnxscript 0.7.2 and numpy 2.4.6: python make.py
+NAME.in holds three images [3, 8, 8, 3] as raw floats, NAME.out what the network gives for them, images with channels last: by
+PyTorch, or, if it is quantized, by onnxruntime.
+Run with torch 2.15.0, onnx 1.23.2, onnxscript 0.7.2, onnxruntime 1.32.0 and numpy 2.4.6: python make.py
 """
 
 import pathlib
@@ -9,9 +10,11 @@ import warnings
 
 import numpy
 import onnx
+import onnxruntime
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 warnings.filterwarnings("ignore")
@@ -151,6 +154,35 @@ def keras(x):
     return y.permute(0, 2, 3, 1).flatten(1) @ value(dense) + value(dense_bias)
 
 
+class Images(CalibrationDataReader):
+    def __init__(self, x):
+        self.batches = iter([{"image": x}])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def quantized(x):
+    """The first network in 8 bits: signed or unsigned, per tensor or channel, asymmetric or symmetric."""
+    signed, unsigned = QuantType.QInt8, QuantType.QUInt8
+    symmetric = dict(ActivationSymmetric=True, WeightSymmetric=True)
+    kinds = dict(
+        signed=dict(activation_type=signed, weight_type=signed, per_channel=True),
+        mixed=dict(activation_type=unsigned, weight_type=signed),
+        unsigned=dict(activation_type=unsigned, weight_type=unsigned),
+        symmetric=dict(activation_type=signed, weight_type=signed, extra_options=symmetric),
+    )
+    for name, kind in kinds.items():
+        path = str(FOLDER / f"quantized-{name}.onnx")
+        quantize_static(str(FOLDER / "vgg-script.onnx"), path, Images(x), quant_format=QuantFormat.QDQ, **kind)
+        without_notes(path)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        save(f"quantized-{name}", x.transpose(0, 2, 3, 1), session.run(None, {"image": x})[0])
+        (FOLDER / f"quantized-{name}.in").unlink()
+
+
 def main():
     torch.manual_seed(1)
     for name, net in dict(vgg=Vgg(), mobile=Mobile(), unet=Unet(), senet=Senet()).items():
@@ -163,6 +195,8 @@ def main():
         export(net, x, name)
         y = net(x).detach().numpy()
         save(name, x.numpy().transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1) if y.ndim == 4 else y)
+        if name == "vgg":
+            quantized(x.numpy())
     x = torch.randn(3, 3, 8, 8)
     save("keras", x.numpy().transpose(0, 2, 3, 1), keras(x).numpy())
 

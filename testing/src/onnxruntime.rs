@@ -1,10 +1,18 @@
 //! onnxruntime and `onnx.checker` (PyPI) as outside judges, in a Python virtual environment of their own.
 
-use crate::python::{Python, read, write};
+use crate::python::{Python, read, report, write};
 use std::sync::OnceLock;
 
 const PACKAGES: [&str; 3] = ["onnx==1.23.2", "onnxruntime==1.32.0", "numpy==2.4.6"];
 const SCRIPT: &str = include_str!("onnxruntime.py");
+/// Installs the package that FOLDER/package names into FOLDER/site.
+const INSTALL: &str = "\
+import pathlib, subprocess, sys
+folder = pathlib.Path(sys.argv[1])
+package = (folder / 'package').read_text()
+pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries=1', '--no-deps']
+subprocess.run([*pip, '--target', folder / 'site', package], check=True)
+";
 
 /// A model and what to feed it.
 #[derive(Debug, Clone)]
@@ -31,6 +39,20 @@ impl Onnxruntime {
         static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
         let python = PYTHON.get_or_init(|| Python::set_up("onnxruntime", &PACKAGES));
         python.clone().map(|python| Self { python })
+    }
+
+    /// The file at `path` of a package on PyPI, pinned with `==`. Where there is no PyPI, this prints why, and the caller is
+    /// to skip its test.
+    #[must_use]
+    pub fn file_of_package(&self, package: &str, path: &str) -> Option<Vec<u8>> {
+        let installed = || {
+            let folder =
+                tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+            write(&folder.path().join("package"), package.as_bytes())?;
+            self.python.run(INSTALL, folder.path())?;
+            read(&folder.path().join("site").join(path))
+        };
+        installed().map_err(|reason| report(package, &reason)).ok()
     }
 
     /// Checks and runs models in one process: for each, its outputs as raw little-endian elements.

@@ -80,6 +80,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 }
 
 #[allow(clippy::print_stderr, reason = "a skipped test must say so, and only the test's output can")]
-fn report(judge: &str, reason: &str) {
+pub(crate) fn report(judge: &str, reason: &str) {
     eprintln!("skipped: {judge} is not to be had here: {reason}");
 }

@@ -6,6 +6,7 @@ use crate::error::{FormatError, Result};
 const FREE_BYTES: usize = 32 << 20;
 
 /// The memory that reading may still take. Tables can share their parts, so a file's size alone bounds nothing.
+#[derive(Clone)]
 pub(crate) struct Budget(usize);
 
 impl Budget {

@@ -109,7 +109,58 @@ fn hostile_files() -> Vec<(String, Vec<u8>)> {
         shared("operators", Parts { tensors: 1, operators: 1 << 20, ..small }),
         shared("metadata", Parts { metadata: 20_000, data: 1 << 20, ..small }),
         shared("signatures", Parts { tensors: 1, signatures: 20_000, name: 1 << 20, ..small }),
+        ("nodes.onnx".to_owned(), model(&field(1, &[]).repeat(4 << 20))),
+        ("varints.onnx".to_owned(), model(&field(5, &[field(8, b"x"), field(7, &[1; 8 << 20])].concat()))),
+        ("dequantized.onnx".to_owned(), dequantized()),
     ]
+}
+
+/// An ONNX model in which one constant of integers becomes floats again and again.
+fn dequantized() -> Vec<u8> {
+    const ELEMENTS: u32 = 1 << 20;
+    let varint = |field: u8, value: u32| {
+        let groups =
+            (0..5).map(|group| (value >> (7 * group) & 0x7f) as u8 | if group < 4 { 0x80 } else { 0 });
+        std::iter::once(field << 3).chain(groups).collect::<Vec<u8>>()
+    };
+    let constant = |name: &str, kind: u32, dims: Vec<Vec<u8>>, data: &[u8]| {
+        field(5, &[dims.concat(), varint(2, kind), field(8, name.as_bytes()), field(9, data)].concat())
+    };
+    let node = |kind: &str, inputs: [&str; 2], output: &str| {
+        let inputs = inputs.map(|name| field(1, name.as_bytes())).concat();
+        field(1, &[inputs, field(2, output.as_bytes()), field(4, kind.as_bytes())].concat())
+    };
+    let dims = [varint(1, 1), varint(1, 1), varint(1, ELEMENTS)];
+    let shape = dims[..2].iter().chain(&dims[2..]).map(|dim| field(1, dim)).collect::<Vec<_>>().concat();
+    let tensor = field(1, &[varint(1, 1), field(2, &shape)].concat());
+    let input = field(11, &[field(1, b"x0"), field(2, &field(1, &tensor))].concat());
+    let layers = (0..200).flat_map(|layer| {
+        let [weights, x, y] = [format!("w{layer}"), format!("x{layer}"), format!("x{}", layer + 1)];
+        [node("DequantizeLinear", ["w", "s"], &weights), node("Mul", [&x, &weights], &y)]
+    });
+    let constants = [
+        constant("w", 3, vec![varint(1, ELEMENTS)], &vec![1; ELEMENTS as usize]),
+        constant("s", 1, Vec::new(), &1.0f32.to_le_bytes()),
+    ];
+    let output = field(12, &field(1, b"x200"));
+    model(&layers.chain(constants).chain([input, output]).collect::<Vec<_>>().concat())
+}
+
+/// An ONNX file of operators 13 whose graph has these fields.
+fn model(graph: &[u8]) -> Vec<u8> {
+    [field(7, graph), field(8, &[2 << 3, 13])].concat()
+}
+
+/// A length-delimited field of a protocol buffer.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    [&bytes[..], content].concat()
 }
 
 /// How often each part of a file stands in a list, and how large it is.

@@ -19,6 +19,11 @@ const EXPORTS: [&str; 6] = [
 
 /// Networks of all that ONNX has.
 fn network(seed: u64) -> Graph {
+    match seed % 4 {
+        0 => return graphs::random(seed, Numbers::Int8),
+        1 => return graphs::random(seed, Numbers::Uint8),
+        _ => {}
+    }
     let blocks: Vec<Block> = Block::ALL.into_iter().filter(|block| *block != Block::FakeQuantize).collect();
     branches::random(seed, &blocks)
 }
@@ -116,11 +121,13 @@ fn what_onnx_cannot_express_is_refused_by_name() {
     fake.outputs.push(y);
     let mut opaque = fake.clone();
     opaque.nodes[0].op = Op::Opaque(Opaque { code: "MYSTERY".to_owned(), attributes: Vec::new() });
-    let integers = graphs::random(3, Numbers::Int8);
+    let mut integers = graphs::random(3, Numbers::Int8);
+    let image = integers.inputs[0];
+    integers.tensor_mut(image).quantization = None;
     let cases = [
         (fake, "node `node`: expected an operator that ONNX has, found fake quantization"),
         (opaque, "node `node`: expected an operator that ONNX has, found MYSTERY"),
-        (integers, "expected a network of floats, found i8"),
+        (integers, "expected floats or quantized integers, found i8 without a scale"),
     ];
     for (graph, expected) in cases {
         let error = onnx::write(&graph).expect_err("refuses");

@@ -2,12 +2,13 @@
 //! graph's layout.
 
 use super::external::Folder;
+use super::meaning;
 use super::schema::{self, data_type};
 use crate::budget::Budget;
 use crate::error::{FormatError, Result};
 use prost::bytes::Bytes;
 use std::rc::Rc;
-use taper_graph::{DType, TensorData};
+use taper_graph::{DType, Quantization, TensorData};
 
 /// Dimensions that a constant may have.
 const GREATEST_RANK: usize = 8;
@@ -29,6 +30,8 @@ pub(super) struct Constant {
     pub(super) stored: Rc<Stored>,
     pub(super) dims: Vec<usize>,
     strides: Vec<usize>,
+    /// What its integers mean; `None` if they are just that, or floats.
+    pub(super) quantization: Option<Quantization>,
 }
 
 impl Constant {
@@ -91,7 +94,7 @@ impl Constant {
 
     fn of(stored: Stored, dims: Vec<usize>) -> Self {
         let strides = row_major(&dims);
-        Self { stored: Rc::new(stored), dims, strides }
+        Self { stored: Rc::new(stored), dims, strides, quantization: None }
     }
 
     pub(super) fn strides(&self) -> &[usize] {
@@ -110,7 +113,15 @@ impl Constant {
     /// The view whose axis `k` is this one's axis `axes[k]`; each axis is named once.
     pub(super) fn transposed(&self, axes: &[usize]) -> Self {
         let of = |values: &[usize]| axes.iter().map(|&axis| values[axis]).collect();
-        Self { stored: Rc::clone(&self.stored), dims: of(&self.dims), strides: of(&self.strides) }
+        Self {
+            stored: Rc::clone(&self.stored),
+            dims: of(&self.dims),
+            strides: of(&self.strides),
+            quantization: self
+                .quantization
+                .as_ref()
+                .map(|quantization| meaning::transposed(quantization, axes)),
+        }
     }
 
     /// The view of other dimensions with the same elements in the same order, if one without a copy exists.
@@ -152,7 +163,22 @@ impl Constant {
                 stride *= step;
             }
         }
-        Some(Self { stored: Rc::clone(&self.stored), dims, strides })
+        let quantization = self.meaning_in(&dims)?;
+        Some(Self { stored: Rc::clone(&self.stored), dims, strides, quantization })
+    }
+
+    /// The constant whose integers mean this.
+    pub(super) fn meaning(self, quantization: Quantization) -> Self {
+        Self { quantization: Some(quantization), ..self }
+    }
+
+    /// What the integers mean in other dimensions with the same elements in the same order; the outer `None` if the scales
+    /// run along no axis of them.
+    pub(super) fn meaning_in(&self, dims: &[usize]) -> Option<Option<Quantization>> {
+        match &self.quantization {
+            None => Some(None),
+            Some(quantization) => meaning::reshaped(quantization, &self.dims, dims).map(Some),
+        }
     }
 
     /// The view repeated along axes of size 1, and along new ones in front, to `dims`; `None` if it does not fit.
@@ -166,7 +192,10 @@ impl Constant {
                 _ => return None,
             }
         }
-        Some(Self { stored: Rc::clone(&self.stored), dims: dims.to_vec(), strides })
+        // Scales for one index of an axis are one scale, so no axis that has several is repeated.
+        let quantization =
+            self.quantization.as_ref().map(|quantization| meaning::widened(quantization, added));
+        Some(Self { stored: Rc::clone(&self.stored), dims: dims.to_vec(), strides, quantization })
     }
 
     /// The elements, row-major.

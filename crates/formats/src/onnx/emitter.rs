@@ -3,11 +3,13 @@
 //! Inside of the model, images are `[N,C,H,W]`; where it begins and ends they are the graph's `[N,H,W,C]`.
 
 use super::constant::Constant;
+use super::meaning;
+use super::ops::quantization;
 use super::schema::{self, attribute_type, data_type};
 use crate::error::{FormatError, Result};
 use prost::bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use taper_graph::{DType, Dim, Graph, Node, Shape, Tensor, TensorId};
+use taper_graph::{DType, Dim, Graph, Node, Quantization, Shape, Tensor, TensorId};
 
 /// Where the axes of `[N,H,W,C]` go to make `[N,C,H,W]`.
 pub(super) const TO_FIRST: [usize; 4] = [0, 3, 1, 2];
@@ -24,11 +26,14 @@ pub(super) struct Emitter<'g> {
     pub(super) model: schema::Graph,
     /// The oldest set of operators that has all that was written.
     pub(super) opset: i64,
-    /// What the model calls each tensor inside.
+    /// What the model calls each tensor inside, in floats.
     inside: HashMap<TensorId, String>,
+    /// What the model calls the integers of each tensor that has some.
+    pub(super) quantized: HashMap<TensorId, String>,
     /// Constants that were written, by their order of axes.
     written: HashMap<(TensorId, Vec<usize>), String>,
     scalars: BTreeMap<u32, String>,
+    zero_points: HashMap<(DType, Vec<i32>), String>,
     names: HashSet<String>,
     node_names: HashSet<String>,
 }
@@ -48,8 +53,10 @@ impl<'g> Emitter<'g> {
             model: schema::Graph { name: graph.name.clone(), ..schema::Graph::default() },
             opset: OLDEST_OPSET,
             inside: HashMap::new(),
+            quantized: HashMap::new(),
             written: HashMap::new(),
             scalars: BTreeMap::new(),
+            zero_points: HashMap::new(),
             names: graph.tensors.iter().map(|tensor| tensor.name.clone()).collect(),
             node_names: graph.nodes.iter().map(|node| node.name.clone()).collect(),
         }
@@ -73,16 +80,28 @@ impl<'g> Emitter<'g> {
                 let fields = vec![("perm", Field::Integers(axes))];
                 self.push(name, "Transpose", vec![tensor.name.clone()], inside.clone(), fields);
             }
-            self.inside.insert(id, inside);
+            if tensor.dtype != DType::F32 {
+                self.quantized.insert(id, inside.clone());
+                inside = quantization::dequantize(self, tensor, inside, None)?;
+            }
+            self.stands_for(id, inside);
         }
         Ok(())
+    }
+
+    /// Lets the model call a tensor so inside, in floats.
+    pub(super) fn stands_for(&mut self, id: TensorId, name: String) {
+        self.inside.insert(id, name);
     }
 
     /// Brings images back to channels last and declares the outputs.
     pub(super) fn outputs(&mut self) -> Result<()> {
         for &id in &self.graph.outputs {
             let tensor = self.graph.tensor(id);
-            let inside = self.inside_name(id)?.to_owned();
+            let inside = match self.quantized.get(&id) {
+                Some(quantized) => quantized.clone(),
+                None => self.inside_name(id)?.to_owned(),
+            };
             if inside != tensor.name && !self.graph.inputs.contains(&id) {
                 let name = self.node_name(&format!("{}/nhwc", tensor.name));
                 let fields = vec![("perm", Field::Integers(TO_LAST.to_vec()))];
@@ -93,8 +112,8 @@ impl<'g> Emitter<'g> {
         Ok(())
     }
 
-    /// What the model calls a tensor that was written.
-    fn inside_name(&self, id: TensorId) -> Result<&str> {
+    /// What the model calls a tensor that was written, in floats.
+    pub(super) fn inside_name(&self, id: TensorId) -> Result<&str> {
         self.inside.get(&id).map(String::as_str).ok_or_else(|| {
             FormatError::unsupported(
                 format!("tensor `{}`", self.graph.tensor(id).name),
@@ -159,8 +178,35 @@ impl<'g> Emitter<'g> {
         };
         let dims: Vec<usize> = axes.iter().map(|&axis| sizes[axis]).collect();
         self.initializer(name.clone(), &dims, data.dtype(), bytes)?;
+        let name = match &tensor.quantization {
+            None => name,
+            Some(quantization) => {
+                let axis = self.scales_axis(tensor, quantization, sizes, axes)?;
+                quantization::dequantize(self, tensor, name, axis)?
+            }
+        };
         self.written.insert(key, name.clone());
         Ok(name)
+    }
+
+    /// The axis along which scales run in a constant that is seen with other sizes, with its axes in another order.
+    fn scales_axis(
+        &self,
+        tensor: &Tensor,
+        quantization: &Quantization,
+        sizes: &[usize],
+        axes: &[usize],
+    ) -> Result<Option<usize>> {
+        let own = tensor.shape.sizes().unwrap_or_default();
+        let seen = meaning::reshaped(quantization, &own, sizes);
+        match seen.map(|quantization| meaning::transposed(&quantization, axes)) {
+            Some(Quantization::PerTensor { .. }) => Ok(None),
+            Some(Quantization::PerAxis { axis, .. }) => Ok(Some(axis)),
+            None => Err(FormatError::unsupported(
+                format!("tensor `{}`", tensor.name),
+                format!("expected scales along an axis of {sizes:?}, found {own:?}"),
+            )),
+        }
     }
 
     /// A constant that the graph has not as a tensor.
@@ -192,6 +238,32 @@ impl<'g> Emitter<'g> {
         let name = self.value_name(&format!("scalar/{value}"));
         self.initializer(name.clone(), &[], DType::F32, value.to_le_bytes().to_vec())?;
         self.scalars.insert(value.to_bits(), name.clone());
+        Ok(name)
+    }
+
+    /// A list of floats as a constant.
+    pub(super) fn vector(&mut self, wanted: &str, values: &[f32]) -> Result<String> {
+        let name = self.value_name(wanted);
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name.clone(), &[values.len()], DType::F32, bytes)?;
+        Ok(name)
+    }
+
+    /// Zero points of an 8-bit tensor as a constant, a scalar if it is one, which all that need the same share.
+    pub(super) fn zero_points(&mut self, tensor: &Tensor, values: &[i32]) -> Result<String> {
+        let key = (tensor.dtype, values.to_vec());
+        if let Some(name) = self.zero_points.get(&key) {
+            return Ok(name.clone());
+        }
+        let (wanted, dims) = match values {
+            [value] => (format!("zero_point/{}/{value}", tensor.dtype), vec![]),
+            several => (format!("zero_point/{}/{}", tensor.dtype, several.len()), vec![several.len()]),
+        };
+        let name = self.value_name(&wanted);
+        // A sound zero point is within its type's range, whose lowest byte is the whole value.
+        let bytes = values.iter().map(|value| value.to_le_bytes()[0]).collect();
+        self.initializer(name.clone(), &dims, tensor.dtype, bytes)?;
+        self.zero_points.insert(key, name.clone());
         Ok(name)
     }
 
@@ -231,10 +303,13 @@ impl<'g> Emitter<'g> {
     pub(super) fn output(&mut self, node: &Node) -> String {
         let id = node.outputs[0];
         let tensor = self.graph.tensor(id);
-        let transposed = tensor.shape.rank() == 4 && self.graph.outputs.contains(&id);
-        let name = match transposed {
-            true => self.value_name(&format!("{}/nchw", tensor.name)),
-            false => tensor.name.clone(),
+        let is_output = self.graph.outputs.contains(&id);
+        let name = if is_output && tensor.shape.rank() == 4 {
+            self.value_name(&format!("{}/nchw", tensor.name))
+        } else if is_output && tensor.dtype != DType::F32 {
+            self.value_name(&format!("{}/real", tensor.name))
+        } else {
+            tensor.name.clone()
         };
         self.inside.insert(id, name.clone());
         name

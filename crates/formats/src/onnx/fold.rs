@@ -2,6 +2,7 @@
 
 use super::constant::{Constant, sizes};
 use super::importer::{Importer, Value};
+use super::meaning;
 use super::operation::Operation;
 use super::schema::data_type;
 use crate::budget::Budget;
@@ -36,7 +37,7 @@ impl Folded {
         fn integers<T: Copy + Into<i64>>(values: &[T]) -> Vec<Number> {
             values.iter().map(|&value| Number::Integer(value.into())).collect()
         }
-        let numbers = match constant.data() {
+        let numbers = match meaning::floats(constant).data() {
             TensorData::F32(values) => values.into_iter().map(Number::Real).collect(),
             TensorData::I8(values) => integers(&values),
             TensorData::U8(values) => integers(&values),

@@ -1,13 +1,16 @@
 //! The state of reading: the graph so far, and what each name of the model stands for.
 
 use super::constant::Constant;
+use super::facts::Facts;
 use super::fold::Folded;
+use super::meaning;
 use super::operation::Operation;
+use super::ops::quantization::{Meaning, meaning_of};
 use super::view::{CHANNELS_LAST, View};
 use crate::budget::Budget;
-use crate::error::Result;
+use crate::error::{FormatError, Result};
 use std::collections::HashMap;
-use taper_graph::{Binary, DType, Dim, Elementwise, Graph, Node, Op, Shape, TensorId};
+use taper_graph::{Binary, DType, Dim, Elementwise, Graph, Node, Op, Quantization, Shape, TensorId};
 
 /// What a name of the model stands for.
 #[derive(Debug, Clone)]
@@ -34,8 +37,7 @@ pub(super) struct Importer<'m> {
     pub(super) opset: i64,
     pub(super) budget: Budget,
     values: HashMap<&'m str, Value>,
-    /// How often each name is read, by nodes or as an output of the network.
-    reads: HashMap<&'m str, usize>,
+    pub(super) facts: Facts<'m>,
     /// Constants of the graph by the name, sizes and order in which they were taken from the file.
     parameters: HashMap<(String, Vec<usize>, Vec<usize>), TensorId>,
     /// Positions of the nodes that write the tensors.
@@ -44,13 +46,13 @@ pub(super) struct Importer<'m> {
 }
 
 impl<'m> Importer<'m> {
-    pub(super) fn new(graph: Graph, opset: i64, budget: Budget, reads: HashMap<&'m str, usize>) -> Self {
+    pub(super) fn new(graph: Graph, opset: i64, budget: Budget, facts: Facts<'m>) -> Self {
         Self {
             graph,
             opset,
             budget,
             values: HashMap::new(),
-            reads,
+            facts,
             parameters: HashMap::new(),
             producers: HashMap::new(),
             names: Names::default(),
@@ -59,7 +61,7 @@ impl<'m> Importer<'m> {
 
     /// How often `name` is read.
     pub(super) fn reads(&self, name: &str) -> usize {
-        self.reads.get(name).copied().unwrap_or(0)
+        self.facts.reads(name)
     }
 
     /// Lets `name` stand for `value`; false if it stands for something already.
@@ -187,16 +189,41 @@ impl<'m> Importer<'m> {
     /// The constant in the graph with other sizes of as many elements.
     pub(super) fn parameter_of(&mut self, constant: &Constant, sizes: &[usize]) -> Result<TensorId> {
         let name = constant.stored.name.clone();
+        let quantization = constant.meaning_in(sizes).ok_or_else(|| {
+            FormatError::unsupported(
+                format!("initializer `{name}`"),
+                format!("expected scales along an axis of {sizes:?}, found {:?}", constant.dims),
+            )
+        })?;
         let key = (name.clone(), sizes.to_vec(), [&constant.dims, constant.strides()].concat());
-        if let Some(&known) = self.parameters.get(&key) {
+        if let Some(&known) = self.parameters.get(&key)
+            && self.graph.tensor(known).dtype == constant.dtype()
+            && self.graph.tensor(known).quantization == quantization
+        {
             return Ok(known);
         }
         let bytes = constant.elements().saturating_mul(constant.dtype().bytes());
         self.budget.spend(bytes, &format!("initializer `{name}`"))?;
         let unique = self.tensor_name(if name.is_empty() { "constant" } else { &name });
         let id = self.graph.add_constant(unique, sizes, constant.data());
+        self.graph.tensor_mut(id).quantization = quantization;
         self.parameters.insert(key, id);
         Ok(id)
+    }
+
+    /// The constant in the graph in floats, whatever it is in the file, with other sizes of as many elements.
+    pub(super) fn real_parameter(&mut self, constant: &Constant, sizes: &[usize]) -> Result<TensorId> {
+        self.spend_on_floats(constant)?;
+        self.parameter_of(&meaning::floats(constant), sizes)
+    }
+
+    /// Takes what it takes to compute what the constant's integers stand for.
+    pub(super) fn spend_on_floats(&mut self, constant: &Constant) -> Result<()> {
+        if constant.quantization.is_none() {
+            return Ok(());
+        }
+        let bytes = constant.elements().saturating_mul(size_of::<i64>() + size_of::<f32>());
+        self.budget.spend(bytes, &format!("initializer `{}`", constant.stored.name))
     }
 
     /// Adds the node that stands for the operation, whose tensor gets the name of the model's value.
@@ -240,10 +267,54 @@ impl<'m> Importer<'m> {
         self.budget.spend(size_of::<Node>() + 4 * (name.len() + output.len()), "GraphProto.node")?;
         let name = self.names.nodes.unique(name);
         let output = self.names.tensors.unique(output);
+        let meaning = meaning_of(&op, inputs.first().map_or(DType::F32, |&x| self.graph.tensor(x).dtype));
+        self.check_known(&name, &meaning, inputs)?;
         let id = self.graph.add_node(name, op, inputs)?;
         self.graph.tensor_mut(id).name = output;
+        if self.graph.tensor(id).dtype != DType::F32 {
+            self.graph.tensor_mut(id).quantization = match meaning {
+                Meaning::Moved | Meaning::OfInput => self.graph.tensor(inputs[0]).quantization.clone(),
+                Meaning::Fixed(quantization) => Some(quantization),
+                Meaning::Told => None,
+            };
+        }
         self.producers.insert(id, self.graph.nodes.len() - 1);
         Ok(id)
+    }
+
+    /// Checks that what the integers mean that an operator reads is known, unless it only moves them.
+    fn check_known(&self, name: &str, meaning: &Meaning, inputs: &[TensorId]) -> Result<()> {
+        let unknown = inputs.iter().find(|&&input| self.lacks_meaning(input));
+        match (meaning, unknown) {
+            (Meaning::Moved, _) | (_, None) => Ok(()),
+            (Meaning::OfInput | Meaning::Fixed(_) | Meaning::Told, Some(&input)) => {
+                Err(FormatError::unsupported(
+                    format!("node `{name}`"),
+                    format!(
+                        "expected `{}`, computed from quantized values, to be quantized before it is read, found it not to be",
+                        self.graph.tensor(input).name
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Whether a tensor holds integers of which no QuantizeLinear has told yet what they mean.
+    pub(super) fn lacks_meaning(&self, tensor: TensorId) -> bool {
+        let tensor = self.graph.tensor(tensor);
+        tensor.dtype != DType::F32 && tensor.data.is_none() && tensor.quantization.is_none()
+    }
+
+    /// Gives a tensor its meaning, and those from which its values were only moved.
+    pub(super) fn tell_meaning(&mut self, tensor: TensorId, quantization: &Quantization) {
+        let mut next = Some(tensor);
+        while let Some(tensor) = next.filter(|&tensor| self.lacks_meaning(tensor)) {
+            self.graph.tensor_mut(tensor).quantization = Some(quantization.clone());
+            let producer = self.producers.get(&tensor).map(|&position| &self.graph.nodes[position]);
+            next = producer
+                .filter(|node| matches!(meaning_of(&node.op, DType::I8), Meaning::Moved))
+                .and_then(|node| node.inputs.first().copied());
+        }
     }
 
     /// The node that writes what `name` stands for, if nothing but one node reads it.
@@ -253,6 +324,18 @@ impl<'m> Importer<'m> {
             return None;
         }
         self.producers.get(&tensor).and_then(|&position| self.graph.nodes.get_mut(position))
+    }
+
+    /// Lets the node that writes `tensor` stand for the operation, as another operator.
+    pub(super) fn replace(&mut self, operation: Operation<'m>, tensor: TensorId, op: Op) {
+        let name = self.names.nodes.unique(operation.name());
+        if let Some(node) =
+            self.producers.get(&tensor).and_then(|&position| self.graph.nodes.get_mut(position))
+        {
+            node.op = op;
+            node.name = name;
+        }
+        self.rename(operation, tensor);
     }
 
     /// Gives a tensor the name of the operation's value.

@@ -18,8 +18,10 @@
 mod constant;
 mod emitter;
 mod external;
+mod facts;
 mod fold;
 mod importer;
+mod meaning;
 mod operation;
 mod ops;
 mod reader;

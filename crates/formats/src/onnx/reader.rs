@@ -2,6 +2,7 @@
 
 use super::constant::Constant;
 use super::external::Folder;
+use super::facts::{self, Facts};
 use super::importer::{Activation, Importer, Value};
 use super::operation::Operation;
 use super::schema::{self, data_type};
@@ -14,7 +15,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use taper_graph::{DType, Dim, Graph, Shape};
+use taper_graph::{DType, Dim, Graph, Shape, Tensor};
 
 /// The oldest set of operators that is read.
 const OLDEST_OPSET: i64 = 7;
@@ -25,7 +26,12 @@ const DOMAINS: [&str; 2] = ["", "ai.onnx"];
 ///
 /// Images become `[N,H,W,C]`: inputs of four dimensions are taken to be `[N,C,H,W]`, unless the model itself transposes
 /// them to that first. What only changes how the model sees a tensor, or computes a shape, leaves no node. A dimension 0
-/// without a size is the batch. Nodes and tensors keep their names, and the metadata is kept.
+/// without a size is the batch; one that the model fixes is opened, unless a node needs its size. Nodes and tensors keep
+/// their names, and the metadata is kept.
+///
+/// Operators between DequantizeLinear and QuantizeLinear become operators on integers: their tensors are quantized, and no
+/// node stands for the pair. An input of floats that is quantized keeps its QuantizeLinear; an output that is dequantized
+/// is the integers before that. Unsigned integers beside signed ones become signed, with a zero point lower by 128.
 ///
 /// # Errors
 /// If the bytes break the format's rules, hold what a graph cannot express, or point to another file; the error names the
@@ -52,25 +58,60 @@ fn import(bytes: Vec<u8>, folder: Option<&Path>) -> Result<Graph> {
     let mut source = model
         .graph
         .ok_or_else(|| FormatError::invalid("ModelProto.graph", "expected a graph, found none"))?;
+    let (batch, signed) = (facts::fixed_batch(&source), facts::has_signed_integers(&source));
     let initializers = std::mem::take(&mut source.initializer);
+    let constants = read_initializers(&source, initializers, folder, &mut budget)?;
 
     let name = if source.name.is_empty() { "main" } else { &source.name };
-    let mut graph = Graph::new(name);
-    graph.metadata = model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    let mut importer = Importer::new(graph, opset, budget, count_reads(&source));
-    let constants = read_initializers(&mut importer, initializers, folder)?;
-    for (name, constant) in &constants {
+    let mut empty = Graph::new(name);
+    empty.metadata = model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    let build = |batch, budget| {
+        let facts = Facts::of(&source, signed, batch);
+        build(&source, &constants, Importer::new(empty.clone(), opset, budget, facts))
+    };
+    // Exporters fix the batch unless told otherwise. It is opened where nothing but the inputs' own sizes hinders that.
+    match batch.map(|batch| build(Some(batch), budget.clone())) {
+        Some(Ok(graph)) => Ok(graph),
+        Some(Err(_)) | None => build(None, budget),
+    }
+}
+
+/// Reads inputs, nodes and outputs.
+fn build<'m>(
+    source: &'m schema::Graph,
+    constants: &'m [(String, Constant)],
+    mut importer: Importer<'m>,
+) -> Result<Graph> {
+    for (name, constant) in constants {
         importer.bind(name, Value::Constant(constant.clone()));
     }
-    read_inputs(&mut importer, &source)?;
+    read_inputs(&mut importer, source)?;
     for node in &source.node {
         read_node(&mut importer, node)?;
     }
-    read_outputs(&mut importer, &source)?;
+    read_outputs(&mut importer, source)?;
     let mut graph = importer.graph;
     graph.remove_unused_tensors();
+    check_meanings(&graph)?;
     graph.verify()?;
     Ok(graph)
+}
+
+/// Checks that all integers that are computed with mean something.
+fn check_meanings(graph: &Graph) -> Result<()> {
+    let plain = |tensor: &&Tensor| {
+        tensor.dtype != DType::F32 && tensor.data.is_none() && tensor.quantization.is_none()
+    };
+    match graph.tensors.iter().find(plain) {
+        Some(tensor) => Err(FormatError::unsupported(
+            format!("value `{}`", tensor.name),
+            format!(
+                "expected a scale of its integers, found {} that nothing dequantizes or quantizes",
+                tensor.dtype
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The version of ONNX's own operators.
@@ -89,28 +130,20 @@ fn opset(model: &schema::Model) -> Result<i64> {
     }
 }
 
-/// How often each name is read, by nodes or as an output of the network.
-fn count_reads(source: &schema::Graph) -> HashMap<&str, usize> {
-    let mut reads = HashMap::new();
-    let inputs = source.node.iter().flat_map(|node| &node.input);
-    for name in inputs.chain(source.output.iter().map(|output| &output.name)) {
-        *reads.entry(name.as_str()).or_insert(0) += 1;
-    }
-    reads
-}
-
 fn read_initializers(
-    importer: &mut Importer<'_>,
+    source: &schema::Graph,
     initializers: Vec<schema::Tensor>,
     folder: Option<&Path>,
+    budget: &mut Budget,
 ) -> Result<Vec<(String, Constant)>> {
+    let read: HashSet<&str> = source.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
     let mut folder = Folder::new(folder);
     let mut constants = Vec::with_capacity(initializers.len());
     for tensor in initializers {
         // What nothing reads may be of a type that a graph has not.
-        if importer.reads(&tensor.name) > 0 {
+        if read.contains(tensor.name.as_str()) {
             let name = tensor.name.clone();
-            constants.push((name, Constant::load(tensor, &mut folder, &mut importer.budget)?));
+            constants.push((name, Constant::load(tensor, &mut folder, budget)?));
         }
     }
     Ok(constants)
@@ -124,7 +157,7 @@ fn read_inputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> Re
             continue;
         }
         let subject = format!("input `{}`", input.name);
-        let dims = input_dims(input, &subject)?;
+        let (dims, dtype) = input_type(input, &subject, importer.facts.batch)?;
         let order: Vec<usize> = match dims.len() {
             4 if !last.contains(input.name.as_str()) => CHANNELS_LAST.to_vec(),
             rank => (0..rank).collect(),
@@ -132,7 +165,7 @@ fn read_inputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> Re
         let shape = Shape::new(order.iter().map(|&axis| dims[axis]).collect());
         let view = View::ordered(&shape, &order);
         let name = importer.tensor_name(&input.name);
-        let tensor = importer.graph.add_input(name, shape, DType::F32);
+        let tensor = importer.graph.add_input(name, shape, dtype);
         if !importer.bind(&input.name, Value::Activation(Activation { tensor, view })) {
             return Err(FormatError::invalid(subject, "expected a name of its own, found it twice"));
         }
@@ -140,8 +173,8 @@ fn read_inputs<'m>(importer: &mut Importer<'m>, source: &'m schema::Graph) -> Re
     Ok(())
 }
 
-/// The dimensions of an input, of which only the first may be open.
-fn input_dims(input: &schema::ValueInfo, subject: &str) -> Result<Vec<Dim>> {
+/// The dimensions of an input, of which only the first may be open and is if its size is `batch`, and its type.
+fn input_type(input: &schema::ValueInfo, subject: &str, batch: Option<usize>) -> Result<(Vec<Dim>, DType)> {
     let tensor = input.of_type.as_ref().and_then(|of| of.tensor.as_ref());
     let (Some(tensor), Some(shape)) = (tensor, tensor.and_then(|tensor| tensor.shape.as_ref())) else {
         return Err(FormatError::unsupported(
@@ -149,23 +182,29 @@ fn input_dims(input: &schema::ValueInfo, subject: &str) -> Result<Vec<Dim>> {
             "expected a tensor of known rank, found another value",
         ));
     };
-    if tensor.elem_type != data_type::FLOAT {
-        return Err(FormatError::unsupported(
-            subject,
-            format!("expected floats of 32 bits, found {}", data_type::name(tensor.elem_type)),
-        ));
-    }
+    let dtype = match tensor.elem_type {
+        data_type::FLOAT => DType::F32,
+        data_type::INT8 => DType::I8,
+        data_type::UINT8 => DType::U8,
+        other => {
+            return Err(FormatError::unsupported(
+                subject,
+                format!("expected floats of 32 bits or integers of 8, found {}", data_type::name(other)),
+            ));
+        }
+    };
     if shape.dim.is_empty() || shape.dim.len() > 8 {
         return Err(FormatError::unsupported(
             subject,
             format!("expected 1 to 8 dimensions, found {}", shape.dim.len()),
         ));
     }
-    shape
+    let dims = shape
         .dim
         .iter()
         .enumerate()
         .map(|(axis, dim)| match dim.dim_value.and_then(|size| usize::try_from(size).ok()) {
+            Some(size) if axis == 0 && Some(size) == batch => Ok(Dim::BATCH),
             Some(size) if size > 0 => Ok(Dim::Fixed(size)),
             _ if axis == 0 => Ok(Dim::BATCH),
             _ => Err(FormatError::unsupported(
@@ -177,15 +216,28 @@ fn input_dims(input: &schema::ValueInfo, subject: &str) -> Result<Vec<Dim>> {
                 ),
             )),
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((dims, dtype))
 }
 
 /// The inputs that the model itself transposes from channels last to channels first, before anything that tells images
 /// from other values.
 fn channels_last(source: &schema::Graph) -> HashSet<&str> {
     /// Operators that keep the layout, whichever it is.
-    const CARRIED_THROUGH: [&str; 10] =
-        ["Identity", "Cast", "Add", "Sub", "Mul", "Div", "Pad", "Relu", "Clip", "Dropout"];
+    const CARRIED_THROUGH: [&str; 12] = [
+        "Identity",
+        "Cast",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pad",
+        "Relu",
+        "Clip",
+        "Dropout",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ];
     let mut origin: HashMap<&str, &str> =
         source.input.iter().map(|input| (input.name.as_str(), input.name.as_str())).collect();
     let mut decided: HashSet<&str> = HashSet::new();

@@ -1,5 +1,8 @@
 //! Models made by hand: what is folded, what is refused and how, and files that try to harm.
 
+mod batch;
+mod quantization;
+
 use super::schema::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Tensor, TensorShape, TensorType, Type,
     ValueInfo, data_type,
@@ -270,6 +273,7 @@ fn external_data_stays_inside_the_folder() {
     assert!(graph.tensors.iter().any(|tensor| tensor.f32_data() == Some(&[1.0; 12])));
     let cases = [
         ("../secret", "4", "inside the folder"),
+        ("../../etc/passwd", "0", "inside the folder"),
         ("/etc/passwd", "0", "inside the folder"),
         ("weights.bin", "8", "expected 48 bytes"),
         ("weights.bin", "18446744073709551615", "expected 48 bytes"),

@@ -4,7 +4,7 @@ use super::emitter::Emitter;
 use super::{ops, schema};
 use crate::error::{FormatError, Result};
 use prost::Message;
-use taper_graph::{DType, Graph};
+use taper_graph::Graph;
 
 /// The greatest length of a protocol buffer.
 const GREATEST_LENGTH: usize = i32::MAX as usize;
@@ -16,23 +16,19 @@ const IR_VERSIONS: [i64; 2] = [7, 8];
 /// Inputs and outputs have the graph's names and shapes, images as `[N,H,W,C]` and an open batch as `batch`, so that a
 /// program feeds the file what it feeds the graph; inside, images are `[N,C,H,W]`, and one transposition stands at each
 /// image that goes in or comes out. The set of operators is the lowest, from 13 on, that expresses the graph. A
-/// nonlinearity that is fused behind an operator becomes a node of its own.
+/// nonlinearity that is fused behind an operator becomes a node of its own. An operator on integers stands in floats
+/// between DequantizeLinear and QuantizeLinear, and inputs and outputs of integers stay such.
 ///
 /// # Errors
-/// If the graph is inconsistent, holds integers or an operator that ONNX does not have, or takes more than 2 GiB; the
-/// error names the node or tensor.
+/// If the graph is inconsistent, holds integers without a scale or an operator that ONNX does not have, or takes more than
+/// 2 GiB; the error names the node or tensor.
 pub fn write(graph: &Graph) -> Result<Vec<u8>> {
     graph.verify()?;
-    if let Some(tensor) = graph.tensors.iter().find(|tensor| tensor.dtype != DType::F32) {
-        return Err(FormatError::unsupported(
-            format!("tensor `{}`", tensor.name),
-            format!("expected a network of floats, found {}", tensor.dtype),
-        ));
-    }
     let mut emitter = Emitter::new(graph);
     emitter.inputs()?;
     for node in &graph.nodes {
         ops::write(&mut emitter, node)?;
+        ops::quantization::write_meaning(&mut emitter, node)?;
     }
     emitter.outputs()?;
     let entry = |(key, value): (&String, &String)| schema::Entry { key: key.clone(), value: value.clone() };

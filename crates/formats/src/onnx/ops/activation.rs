@@ -1,5 +1,6 @@
 //! Nonlinearities, value by value.
 
+use super::parameters;
 use crate::error::Result;
 use crate::onnx::emitter::{Emitter, Field};
 use crate::onnx::importer::{Importer, Value};
@@ -22,8 +23,30 @@ pub(super) fn read<'m>(
 
 fn apply<'m>(importer: &mut Importer<'m>, operation: Operation<'m>, function: Activation) -> Result<Value> {
     let x = importer.activation(operation, 0)?;
+    if fuse(importer, operation, x.tensor, function) {
+        return Ok(Value::Activation(x));
+    }
     let y = importer.add(operation, Op::Activation { function }, &[x.tensor])?;
     Ok(super::viewed(y, &x))
+}
+
+/// Fuses a nonlinearity behind an operator on integers whose output is quantized only behind it; false if it cannot be.
+fn fuse<'m>(
+    importer: &mut Importer<'m>,
+    operation: Operation<'m>,
+    x: TensorId,
+    function: Activation,
+) -> bool {
+    let name = operation.input(0).unwrap_or_default();
+    if !importer.lacks_meaning(x) {
+        return false;
+    }
+    match importer.only_read_here(name, x).and_then(|node| node.op.fused_activation_mut()) {
+        Some(fused @ None) => *fused = Some(function),
+        Some(Some(_)) | None => return false,
+    }
+    importer.rename(operation, x);
+    true
 }
 
 pub(super) fn read_leaky_relu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
@@ -90,7 +113,7 @@ pub(super) fn read_prelu<'m>(importer: &mut Importer<'m>, operation: Operation<'
     let slopes = importer.per_channel(&x, &slopes).ok_or_else(|| {
         operation.unsupported(format!("expected one slope for each channel, found {:?}", slopes.dims))
     })?;
-    let slopes = importer.parameter(&slopes)?;
+    let slopes = parameters::operand(importer, operation, tensor, &slopes)?;
     let y = importer.add(operation, Op::Prelu, &[x.tensor, slopes])?;
     Ok(super::viewed(y, &x))
 }

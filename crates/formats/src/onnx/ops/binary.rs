@@ -1,11 +1,11 @@
 //! Functions of two operands, value by value, and concatenation.
 
-use super::window;
+use super::{parameters, window};
 use crate::error::Result;
 use crate::onnx::emitter::{Emitter, TO_FIRST};
 use crate::onnx::importer::{Activation, Importer, Value};
 use crate::onnx::operation::Operation;
-use taper_graph::{Binary, Concat, Elementwise, Node, Op, TensorId};
+use taper_graph::{Activation as Function, Binary, Concat, DType, Elementwise, Node, Op, TensorId};
 
 pub(super) fn read<'m>(
     importer: &mut Importer<'m>,
@@ -15,6 +15,11 @@ pub(super) fn read<'m>(
     operation.expect(2..=2, &[])?;
     if function == Binary::Add
         && let Some(value) = fuse_bias(importer, operation)?
+    {
+        return Ok(value);
+    }
+    if function == Binary::Multiply
+        && let Some(value) = fuse_silu(importer, operation)?
     {
         return Ok(value);
     }
@@ -63,7 +68,7 @@ fn read_with_constant<'m>(
     let constant = lean.ok_or_else(|| {
         operation.invalid(format!("expected a constant to broadcast, found {:?}", constant.dims))
     })?;
-    let constant = importer.parameter(&constant)?;
+    let constant = parameters::operand(importer, operation, tensor, &constant)?;
     let inputs = if at == 0 { [tensor, constant] } else { [constant, tensor] };
     let y = importer.add(operation, op, &inputs)?;
     Ok(importer.ordered(y, &order))
@@ -86,16 +91,38 @@ fn fuse_bias<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Resul
         return Ok(None);
     };
     let is_layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::FullyConnected(_));
-    match importer.only_read_here(name, x.tensor) {
-        Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => {}
+    let layer = match importer.only_read_here(name, x.tensor) {
+        Some(node) if is_layer(&node.op) && node.inputs.len() == 2 => [node.inputs[0], node.inputs[1]],
         Some(_) | None => return Ok(None),
-    }
-    let bias = importer.parameter(&constant)?;
+    };
+    let bias = parameters::bias(importer, operation, layer, &constant)?;
     if let Some(node) = importer.only_read_here(name, x.tensor) {
         node.inputs.push(bias);
     }
     importer.rename(operation, x.tensor);
     Ok(Some(Value::Activation(x)))
+}
+
+/// `x · sigmoid(x)`, as exporters write it, if nothing else reads the sigmoid.
+fn fuse_silu<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Option<Value>> {
+    for (x, gate) in [(0, 1), (1, 0)] {
+        let (Value::Activation(x), Value::Activation(y)) =
+            (importer.value(operation, x)?.clone(), importer.value(operation, gate)?.clone())
+        else {
+            return Ok(None);
+        };
+        let name = operation.input(gate).unwrap_or_default();
+        let sigmoid = |op: &Op| *op == Op::Activation { function: Function::Sigmoid };
+        let gates = |node: &mut Node| sigmoid(&node.op) && node.inputs == [x.tensor];
+        if x.view == y.view
+            && importer.graph.tensor(x.tensor).dtype == DType::F32
+            && importer.only_read_here(name, y.tensor).is_some_and(gates)
+        {
+            importer.replace(operation, y.tensor, Op::Activation { function: Function::Silu });
+            return Ok(Some(Value::Activation(y)));
+        }
+    }
+    Ok(None)
 }
 
 /// Tensors with the axes of all operands in one order, and that order: one that most of them have already.

@@ -1,5 +1,6 @@
 //! Gemm and MatMul with constant weights: fully connected layers.
 
+use super::parameters;
 use crate::error::Result;
 use crate::onnx::constant::Constant;
 use crate::onnx::emitter::{Emitter, Field};
@@ -46,8 +47,8 @@ fn vector(constant: &Constant, size: usize) -> Option<Constant> {
     constant.reshaped(vec![constant.elements()])?.broadcast(&[size])
 }
 
-/// A fully connected layer on weights `[O,I]`.
-fn fully_connected<'m>(
+/// A fully connected layer on weights `[O,I]` over input 0.
+pub(super) fn fully_connected<'m>(
     importer: &mut Importer<'m>,
     operation: Operation<'m>,
     weights: &Constant,
@@ -59,10 +60,8 @@ fn fully_connected<'m>(
         operation.invalid(format!("expected weights for the input's features, found {:?}", weights.dims))
     })?;
     let features = weights.dims[1..].iter().product();
-    let mut inputs = vec![input, importer.parameter_of(&weights, &[weights.dims[0], features])?];
-    if let Some(bias) = bias {
-        inputs.push(importer.parameter(&bias)?);
-    }
+    let sizes = [weights.dims[0], features];
+    let inputs = parameters::layer(importer, operation, input, (&weights, &sizes), bias.as_ref())?;
     let y = importer.add(operation, Op::FullyConnected(FullyConnected::default()), &inputs)?;
     let features = if weights.dims[0] == 1 { Vec::new() } else { vec![1] };
     Ok(Value::Activation(Activation { tensor: y, view: x.view.with_last(features) }))

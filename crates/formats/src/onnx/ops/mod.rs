@@ -6,7 +6,10 @@ mod convolution;
 mod dense;
 mod normalisation;
 mod padding;
+mod parameters;
 mod pooling;
+mod qlinear;
+pub(super) mod quantization;
 mod resize;
 mod shape;
 mod softmax;
@@ -34,6 +37,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
         "Constant" => read_constant(importer, operation),
         "Conv" => convolution::read(importer, operation),
         "ConvTranspose" => transposed::read(importer, operation),
+        "DequantizeLinear" => quantization::read_dequantize(importer, operation),
         "Div" => binary::read(importer, operation, Binary::Divide),
         "Dropout" => normalisation::read_dropout(importer, operation),
         "Elu" => activation::read_elu(importer, operation),
@@ -53,6 +57,9 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
         "Mul" => binary::read(importer, operation, Binary::Multiply),
         "PRelu" => activation::read_prelu(importer, operation),
         "Pad" => padding::read(importer, operation),
+        "QLinearConv" => qlinear::read_convolution(importer, operation),
+        "QLinearMatMul" => qlinear::read_matmul(importer, operation),
+        "QuantizeLinear" => quantization::read_quantize(importer, operation),
         "ReduceMax" => pooling::read_reduction(importer, operation, PoolKind::Max),
         "ReduceMean" => pooling::read_reduction(importer, operation, PoolKind::Average),
         "Relu" => activation::read(importer, operation, Function::Relu),
@@ -146,7 +153,7 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
         Op::Softmax(softmax) => softmax::write(emitter, node, softmax),
         Op::Dropout(dropout) => normalisation::write_dropout(emitter, node, dropout),
         Op::FakeQuantize(_) => Err(refusal(node, "quantize the network")),
-        Op::Quantize { .. } => Err(refusal(node, "integers are not written")),
+        Op::Quantize { .. } => quantization::write(emitter, node),
         Op::Opaque(_) => Err(refusal(node, "the operator is not known to Taper")),
     }
 }

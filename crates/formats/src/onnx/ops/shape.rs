@@ -60,6 +60,11 @@ fn target<'m>(importer: &Importer<'m>, operation: Operation<'m>, wanted: &[Numbe
     for (axis, &number) in wanted.iter().enumerate() {
         target.push(match number {
             Number::Batch => Dim::BATCH,
+            Number::Integer(size)
+                if axis == 0 && own.first() == Some(&Dim::BATCH) && importer.facts.is_batch(size) =>
+            {
+                Dim::BATCH
+            }
             Number::Integer(0) if !operation.flag("allowzero") => *own
                 .get(axis)
                 .ok_or_else(|| operation.invalid(format!("expected an input with an axis {axis}")))?,
@@ -253,7 +258,7 @@ pub(super) fn read_slice<'m>(importer: &mut Importer<'m>, operation: Operation<'
         let axis = operation.axis(axis, own.len())?;
         let all = match own[axis] {
             Dim::Fixed(size) => usize::try_from(end).is_ok_and(|end| end >= size),
-            Dim::Batch(_) => end >= i64::from(i32::MAX),
+            Dim::Batch(_) => end >= i64::from(i32::MAX) || importer.facts.is_batch(end),
         };
         if start != 0 || step != 1 || !all {
             return Err(operation.unsupported(format!(
@@ -274,8 +279,9 @@ pub(super) fn read_expand<'m>(importer: &mut Importer<'m>, operation: Operation<
     let unchanged = lacking.is_some_and(|lacking| {
         wanted.iter().zip(&own[lacking..]).all(|(wanted, own)| match (wanted, own) {
             (Number::Integer(1), _) | (Number::Batch, Dim::Batch(_)) => true,
+            (Number::Integer(wanted), Dim::Batch(_)) => importer.facts.is_batch(*wanted),
             (Number::Integer(wanted), Dim::Fixed(own)) => usize::try_from(*wanted) == Ok(*own),
-            (Number::Integer(_) | Number::Real(_) | Number::Batch, _) => false,
+            (Number::Real(_) | Number::Batch, _) => false,
         })
     });
     match unchanged {

@@ -1,5 +1,6 @@
 //! ConvTranspose.
 
+use super::parameters;
 use super::window::{self, explicit};
 use crate::error::Result;
 use crate::onnx::emitter::Emitter;
@@ -29,10 +30,9 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
     let x = importer.image(operation, 0)?;
     let (stride, output_padding) = (operation.pair("strides", 1)?, operation.pair("output_padding", 0)?);
     let padding = padding(operation, [height, width], stride, output_padding)?;
-    let mut inputs = vec![x, importer.parameter(&weights.transposed(&READ))?];
-    if let Some(bias) = importer.constant(operation, 2)? {
-        inputs.push(importer.parameter(&bias)?);
-    }
+    let weights = weights.transposed(&READ);
+    let bias = importer.constant(operation, 2)?;
+    let inputs = parameters::layer(importer, operation, x, (&weights, &weights.dims), bias.as_ref())?;
     let op = Op::ConvTranspose2d(ConvTranspose2d { stride, padding, output_padding, activation: None });
     let y = importer.add(operation, op, &inputs)?;
     Ok(importer.channels_last(y))

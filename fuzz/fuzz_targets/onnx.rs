@@ -1,0 +1,4 @@
+//! Fuzzes the reader of ONNX files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| taper_fuzz::targets::onnx(bytes));
