@@ -120,7 +120,7 @@ fn a_real_h5_its_tflite_and_its_export_agree() {
     let tflite = tflite::read(&model).expect("reads");
     let mut random = Random::new(3);
     let images: Vec<f32> = random.bytes(IMAGES * 32 * 32 * 3).into_iter().map(f32::from).collect();
-    let expected = run(&keras, &[images.clone()], IMAGES).remove(0);
+    let expected = run(&keras, std::slice::from_ref(&images), IMAGES).remove(0);
     let mut outputs = vec![("the TFLite file", run_one_by_one(&tflite, &images))];
     let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_le_bytes()).collect();
     if let Some(litert) = Litert::set_up() {

@@ -2,7 +2,7 @@
 
 use super::array::{Array, Weights};
 use super::element::Element;
-use super::names::torch_module;
+use super::names::{keras_layer, torch_module};
 use crate::error::{FormatError, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use taper_graph::{DType, Graph, Node, Op, TensorData, TensorId};
@@ -63,7 +63,7 @@ struct Layer<'g> {
 pub fn assign(graph: &mut Graph, weights: &Weights, layout: Layout) -> Result<Report> {
     let layers = layers(graph);
     let found = match layout {
-        Layout::Keras => by_keras_name(&layers, weights),
+        Layout::Keras => by_keras_name(graph, &layers, weights),
         Layout::Torch => match by_torch_name(graph, &layers, weights) {
             found if found.is_empty() => in_order(&layers, weights),
             found => found,
@@ -135,7 +135,7 @@ type Found<'w> = BTreeMap<TensorId, &'w str>;
 
 /// The arrays of each layer by the names of their variables; where the file only numbers them, in order, if each constant of
 /// the layer has one.
-fn by_keras_name<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
+fn by_keras_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     let mut of_layer: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, _) in weights.iter() {
         let (layer, _) = name.rsplit_once('/').unwrap_or(("", name));
@@ -150,7 +150,9 @@ fn by_keras_name<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     }
     let mut found = Found::new();
     for (layer, constants) in constants {
-        let Some(mut arrays) = of_layer.remove(layer) else { continue };
+        let arrays = of_layer.remove(layer);
+        let arrays = arrays.or_else(|| of_layer.remove(keras_layer(&graph.name, layer)?));
+        let Some(mut arrays) = arrays else { continue };
         if arrays.iter().any(|name| is_keras_name(variable(name, '/'))) {
             for (role, id) in constants {
                 let array = arrays.iter().position(|name| role.keras_names().contains(&variable(name, '/')));
@@ -284,6 +286,10 @@ fn converted(
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Keras, &[inputs, outputs]) => {
             (vec![outputs, inputs], array.permuted([1, 0]))
+        }
+        // A convolution of one pixel.
+        (Op::FullyConnected(_), Role::Kernel, Layout::Keras, &[1, 1, inputs, outputs]) => {
+            (vec![outputs, inputs], array.permuted([3, 0, 1, 2]))
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Torch, &[outputs, inputs]) => {
             (vec![outputs, inputs], flattened_channels_last(graph, node, array))
