@@ -3,6 +3,7 @@
 FOLDER/M.real.h5 or .pth are files from other packages of PyPI, with .in and .out where Keras can run them.
 """
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -124,7 +125,48 @@ def adapted():
     return keras.Sequential([keras.Input((6, 6, 2)), normalization, layers.Conv2D(3, 3)], name="adapted")
 
 
-CASES = [sequential, branches, nested, functions, adapted]
+def rectifiers():
+    x = keras.Input((5, 4, 3), name="image")
+    y = layers.PReLU(alpha_initializer="ones")(x)
+    y = layers.PReLU(shared_axes=[1], alpha_initializer="ones")(y)
+    branches = [
+        layers.ReLU(max_value=1.5)(y),
+        layers.ReLU(max_value=0.75, negative_slope=0.5)(y),
+        layers.LeakyReLU(0.25)(y),
+    ]
+    return keras.Model(x, layers.Concatenate()(branches), name="rectifiers")
+
+
+def transposed():
+    x = keras.Input((5, 4, 3), name="image")
+    options = [
+        (3, 2, "same", 1),
+        (3, 2, "same", 0),
+        (4, 2, "same", 1),
+        (2, 3, "same", 2),
+        (5, 3, "same", None),
+        (1, 2, "same", 1),
+        (3, 2, "valid", 1),
+        (4, (3, 2), "valid", (2, 0)),
+        (2, 4, "valid", None),
+        ((1, 5), (2, 3), "same", (0, 2)),
+    ]
+    layer = lambda window, stride, padding, more: layers.Conv2DTranspose(
+        2, window, strides=stride, padding=padding, output_padding=more
+    )
+    return keras.Model(x, [layer(*option)(x) for option in options], name="transposed")
+
+
+def application(build, side):
+    """One of Keras's own networks; the others of its applications have no layer that these two lack."""
+    return build(weights=None, input_shape=(side, side, 3), classes=10, classifier_activation=None)
+
+
+CASES = [sequential, branches, nested, functions, adapted, rectifiers, transposed]
+CASES += [
+    functools.partial(application, keras.applications.MobileNetV3Small, 64),
+    functools.partial(application, keras.applications.EfficientNetB0, 32),
+]
 
 
 def predict(model, stem):
@@ -144,8 +186,9 @@ def main():
         model = build()
         random = numpy.random.default_rng(number)
         for variable in model.variables:
-            # Normalization computes with a copy of its statistics.
-            if "float" in str(variable.dtype) and not variable.path.startswith("normalization"):
+            # Normalization computes with a copy of its statistics; kernels are random already.
+            fixed = variable.path.startswith("normalization") or len(variable.shape) == 4
+            if "float" in str(variable.dtype) and not fixed:
                 values = numpy.asarray(variable) + random.uniform(0.0, 0.3, variable.shape)
                 variable.assign(values.astype("float32"))
         model.save(folder / f"{number}.keras")

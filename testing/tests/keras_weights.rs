@@ -1,4 +1,4 @@
-//! Weights in PyTorch's names and layouts, put into networks of the zoo.
+//! Weights in the names and layouts of PyTorch and Keras, put into networks of the zoo.
 
 use taper_formats::weights::{self, Layout, Weights, assign};
 use taper_graph::{Graph, Op, TensorData};
@@ -55,16 +55,23 @@ fn modules(graph: &Graph) -> Vec<Arrays> {
 
 /// The modules in a file of safetensors, under the names that `name` gives to their positions.
 fn file(modules: &[Arrays], name: impl Fn(usize) -> String) -> Weights {
+    let named = modules.iter().enumerate().flat_map(|(position, arrays)| {
+        let module = name(position);
+        arrays.iter().map(move |(variable, sizes, values)| {
+            (format!("{module}.{variable}"), sizes.as_slice(), values.as_slice())
+        })
+    });
+    safetensors(named)
+}
+
+fn safetensors<'a>(arrays: impl Iterator<Item = (String, &'a [usize], &'a [f32])>) -> Weights {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
-    for (position, arrays) in modules.iter().enumerate() {
-        for (variable, sizes, values) in arrays {
-            let start = data.len();
-            data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-            let (module, end) = (name(position), data.len());
-            entries.push(format!(
-                r#""{module}.{variable}":{{"dtype":"F32","shape":{sizes:?},"data_offsets":[{start},{end}]}}"#
-            ));
-        }
+    for (name, sizes, values) in arrays {
+        let start = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let end = data.len();
+        entries
+            .push(format!(r#""{name}":{{"dtype":"F32","shape":{sizes:?},"data_offsets":[{start},{end}]}}"#));
     }
     let header = format!("{{{}}}", entries.join(","));
     let length = u64::try_from(header.len()).expect("short").to_le_bytes();
@@ -116,4 +123,22 @@ fn what_does_not_match_is_listed_or_refused() {
         "array `l.1.weight`: expected [32] for `block1_conv1_bn/gamma`, found [1] in its order"
     );
     assert_eq!(graph, original);
+}
+
+#[test]
+fn the_head_of_keras_mobilenet_is_a_convolution_of_one_pixel() {
+    let mut graph = filled("mobilenet-v1");
+    // As HWIO.
+    let kernel: Vec<f32> = (0_u16..1024 * 3).map(f32::from).collect();
+    let arrays: [(&str, &[usize], &[f32]); 2] =
+        [("conv_preds/kernel", &[1, 1, 1024, 3], &kernel), ("conv_preds/bias", &[3], &[1.0, 2.0, 3.0])];
+    let stored =
+        safetensors(arrays.into_iter().map(|(name, sizes, values)| (name.to_owned(), sizes, values)));
+    assert_eq!(stored.layout(), Layout::Keras);
+    let report = assign(&mut graph, &stored, stored.layout()).expect("fits");
+    assert_eq!((report.assigned.len(), report.unused.len()), (2, 0));
+    let weights = graph.tensors.iter().find(|tensor| tensor.name == "predictions/weights").expect("a head");
+    let expected: Vec<f32> =
+        (0_u16..3).flat_map(|class| (0_u16..1024).map(move |i| f32::from(3 * i + class))).collect();
+    assert_eq!(weights.f32_data(), Some(&expected[..]));
 }

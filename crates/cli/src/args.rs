@@ -132,10 +132,26 @@ pub(crate) struct RunArgs {
 /// Flags of `export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The network, a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file
-    pub(crate) from: PathBuf,
+    /// The network: a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file, or `zoo:` and a name, such as `zoo:resnet50`
+    pub(crate) from: String,
     /// The file to write; its extension, `.tflite`, `.onnx` or `.taper`, says how
     pub(crate) to: PathBuf,
+    /// Weights for the network: an `.h5`, `.keras`, `.safetensors`, `.pth` or `.taper` file; those of the zoo are random without
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+}
+
+/// What a network from the zoo is built for.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Image that a network from the zoo is built for
+    #[arg(long, value_name = "HEIGHTxWIDTHxCHANNELS", default_value = "28x28x1", value_parser = image)]
+    pub(crate) image: [usize; 3],
+    /// Classes that a network from the zoo is built for
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) classes: usize,
 }
 
 /// Flags of `compare`.
@@ -164,12 +180,8 @@ pub(crate) struct CompareArgs {
 pub(crate) struct InspectArgs {
     /// The network: a `.tflite`, `.onnx`, `.keras`, `.h5` or `.taper` file, or `zoo:` and a name, such as `zoo:vgg16`
     pub(crate) model: String,
-    /// Image that a network from the zoo is built for
-    #[arg(long, value_name = "HEIGHTxWIDTHxCHANNELS", default_value = "28x28x1", value_parser = image)]
-    pub(crate) image: [usize; 3],
-    /// Classes that a network from the zoo is built for
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) classes: usize,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
     /// Write a page that draws the network to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

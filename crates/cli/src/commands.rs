@@ -4,7 +4,7 @@ use crate::args::{
     BenchTrainArgs, CompareArgs, ExportArgs, InspectArgs, RecipeArgs, ReportArgs, ResumeArgs, RunArgs,
     StartArgs,
 };
-use crate::console::Console;
+use crate::console::{self, Console};
 use crate::tables;
 use serde_json::json;
 use std::error::Error;
@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 use taper_toolkit::run::Summary;
 use taper_toolkit::{
-    ComparisonInput, Recipe, Scope, ToolkitError, TrainBenchOptions, evaluate, inspect as inspect_network,
-    run as runs,
+    ComparisonInput, ExportSource, Recipe, Scope, ToolkitError, TrainBenchOptions, evaluate,
+    inspect as inspect_network, run as runs,
 };
 
 /// The outcome of a verb.
@@ -85,7 +85,15 @@ fn run_on_arrays(args: &RunArgs, output: &Path) -> Outcome {
 
 /// Converts a network's file.
 pub(crate) fn export(args: &ExportArgs) -> Outcome {
-    taper_toolkit::export(&args.from, &args.to)?;
+    let source = ExportSource {
+        model: args.from.clone(),
+        image: args.task.image,
+        classes: args.task.classes,
+        weights: args.weights.clone(),
+    };
+    if let Some(note) = taper_toolkit::export(&source, &args.to)? {
+        console::warn(&note);
+    }
     writeln!(io::stdout().lock(), "{}", args.to.display())?;
     Ok(())
 }
@@ -109,7 +117,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Outcome {
 
 /// Tells what a network is.
 pub(crate) fn inspect(args: &InspectArgs) -> Outcome {
-    let inspection = inspect_network(&args.model, args.image, args.classes)?;
+    let inspection = inspect_network(&args.model, args.task.image, args.task.classes)?;
     let mut out = io::stdout().lock();
     if let Some(path) = &args.html {
         taper_toolkit::write_page(path, &inspection)?;

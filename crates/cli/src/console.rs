@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use taper_toolkit::{Event, Observer, Phase, Progress};
 
+/// Tells of a likely mistake.
+pub(crate) fn warn(note: &str) {
+    eprintln!("warning: {note}");
+}
+
 /// Draws what a run tells.
 pub(crate) struct Console {
     /// There only on a terminal.

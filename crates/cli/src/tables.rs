@@ -3,7 +3,10 @@
 use crate::text::{grouped, percent, seconds};
 use std::fmt::Write;
 use taper_toolkit::run::Summary;
-use taper_toolkit::{Accuracy, Comparison, Difference, Inspection, TensorInfo, TrainBench, WrittenArray};
+use taper_toolkit::{
+    Accuracy, Comparison, Difference, EdgeTpuExecutable, EdgeTpuLayer, EdgeTpuOperator, Inspection,
+    TensorInfo, TrainBench, WrittenArray,
+};
 
 /// What a run came to.
 pub(crate) fn summary(summary: &Summary) -> String {
@@ -90,7 +93,58 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
         grouped(inspection.activation_bytes),
         inspection.levels
     );
+    inspection.edgetpu.iter().for_each(|operator| text += &compiled(operator));
     text
+}
+
+/// What an operator of the Edge TPU holds.
+fn compiled(operator: &EdgeTpuOperator) -> String {
+    let head = format!("\nEdge TPU operator `{}`", operator.name);
+    let Some(package) = &operator.package else {
+        let reason = operator.unreadable.as_deref().unwrap_or_default();
+        return format!("{head}: its package cannot be read: {reason}\n");
+    };
+    let compiler = match package.compiler_version.as_str() {
+        "" => String::new(),
+        version => format!(", compiler {version}"),
+    };
+    let heads =
+        ["executable", "parameter bytes", "instruction bytes", "scratch bytes", "narrow memory", "chip"];
+    let row = |part: &EdgeTpuExecutable| {
+        [
+            part.kind.clone(),
+            grouped(part.parameter_bytes as u64),
+            grouped(part.instruction_bytes as u64),
+            grouped(part.scratch_bytes.into()),
+            grouped(part.narrow_memory_bytes_per_tile.into()),
+            part.chip.clone(),
+        ]
+    };
+    let rows = [heads.map(str::to_owned)].into_iter().chain(package.executables.iter().map(row));
+    let executables = columns(&rows.collect::<Vec<_>>(), &[1, 2, 3, 4]);
+    let heads = ["executable", "role", "tensor", "shape", "type", "scale", "zero point", "bytes", "times"];
+    let row = |(part, role, layer): (&EdgeTpuExecutable, &str, &EdgeTpuLayer)| {
+        [
+            part.kind.clone(),
+            role.to_owned(),
+            layer.name.clone(),
+            layer.shape(),
+            layer.dtype.clone(),
+            layer.scale.to_string(),
+            layer.zero_point.to_string(),
+            grouped(layer.bytes.into()),
+            grouped(layer.executions.into()),
+        ]
+    };
+    let rows = [heads.map(str::to_owned)].into_iter().chain(package.layers().map(row));
+    let layers = columns(&rows.collect::<Vec<_>>(), &[5, 6, 7, 8]);
+    format!(
+        "{head}: runtime {} or newer{compiler}\n\n{executables}\n{layers}\n{} bytes of parameters are cached on the \
+         device, {} travel to it in every inference\n",
+        package.min_runtime_version,
+        grouped(package.cached_parameter_bytes as u64),
+        grouped(package.streamed_parameter_bytes as u64),
+    )
 }
 
 /// Outputs that were written.

@@ -23,6 +23,11 @@ const CONSTANTS_KEY: &str = "taper.constants";
 /// In front of an opaque node's name: the tensor with its attributes, which JSON would swell.
 const ATTRIBUTES_PREFIX: &str = "taper.attributes/";
 
+/// Whether a safetensors file of this metadata is a checkpoint.
+pub(crate) fn holds_graph(metadata: &BTreeMap<String, String>) -> bool {
+    metadata.contains_key(GRAPH_KEY)
+}
+
 /// A network and the state around it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {

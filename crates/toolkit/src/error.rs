@@ -59,10 +59,26 @@ pub enum ToolkitError {
         message: String,
     },
     /// The network would have to be trained first.
-    #[error("model.source: `{model}` is untrained, and `train.when` is \"never\"; train it first")]
+    #[error(
+        "model.source: `{model}` is untrained ({constants}), and `train.when` is \"never\"; train it first"
+    )]
     Untrained {
         /// Source of the network.
         model: String,
+        /// Its constants without trained weights.
+        constants: String,
+    },
+    /// A file of weights belongs to another network.
+    #[error("{file}: expected weights for `{model}`, such as {expected}, found {found}")]
+    ForeignWeights {
+        /// The file.
+        file: String,
+        /// Name of the network.
+        model: String,
+        /// Some of the network's constants.
+        expected: String,
+        /// Some of the file's arrays.
+        found: String,
     },
     /// The file system refused.
     #[error("{path}: cannot {action}: {error}")]

@@ -30,7 +30,10 @@ pub use events::{
     DataSummary, Event, IntegersTested, NetworkTime, Observer, Phase, Progress, Scope, SplitSummary, Started,
     Tested, TimedNetwork,
 };
-pub use export::export;
-pub use inspect::{Inspection, OperatorInfo, TensorInfo, inspect, write_page};
+pub use export::{ExportSource, export};
+pub use inspect::{
+    EdgeTpuExecutable, EdgeTpuLayer, EdgeTpuOperator, EdgeTpuPackage, Inspection, OperatorInfo, TensorInfo,
+    inspect, write_page,
+};
 pub use machine::Machine;
 pub use recipe::Recipe;

@@ -282,7 +282,34 @@ fn layer(table: &Table<'_>, budget: &mut Budget) -> Result<Layer> {
     })
 }
 
+impl ExecutableType {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StandAlone => "stand-alone",
+            Self::ParameterCaching => "parameter-caching",
+            Self::ExecutionOnly => "execution-only",
+        }
+    }
+}
+
 impl DataType {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FixedPoint8 => "u8",
+            Self::FixedPoint16 => "u16",
+            Self::SignedFixedPoint32 => "i32",
+            Self::Bfloat => "bf16",
+            Self::Half => "f16",
+            Self::Single => "f32",
+            Self::SignedFixedPoint8 => "i8",
+            Self::SignedFixedPoint16 => "i16",
+        }
+    }
+
     /// The type that a file stores as `value`.
     fn of(value: i16) -> Option<Self> {
         match value {

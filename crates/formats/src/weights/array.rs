@@ -1,5 +1,6 @@
 //! Named arrays in the order of their file.
 
+use super::assign::Layout;
 use super::element::Element;
 use crate::budget::Budget;
 use crate::error::{FormatError, Result};
@@ -17,13 +18,25 @@ pub struct Array {
 }
 
 /// The arrays of a file, by name and in the file's order.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
+    layout: Layout,
     arrays: Vec<(String, Array)>,
     positions: BTreeMap<String, usize>,
 }
 
 impl Weights {
+    /// No arrays yet.
+    pub(crate) fn new(layout: Layout) -> Self {
+        Self { layout, arrays: Vec::new(), positions: BTreeMap::new() }
+    }
+
+    /// Whose names and layouts the arrays have.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// The array of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Array> {

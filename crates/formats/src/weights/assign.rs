@@ -1,7 +1,8 @@
 //! Weights of a file put into a network of the same architecture.
 
 use super::array::{Array, Weights};
-use super::names::torch_module;
+use super::element::Element;
+use super::names::{keras_layer, torch_module};
 use crate::error::{FormatError, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use taper_graph::{DType, Graph, Node, Op, TensorData, TensorId};
@@ -18,6 +19,8 @@ pub enum Layout {
     /// name, or what the zoo's tables say. If no layer has such a module and there are as many modules as layers, they are
     /// matched in order.
     Torch,
+    /// Taper: the names and layouts of the graph's own constants. Quantized ones are for no constant of floats.
+    Graph,
 }
 
 /// What went where.
@@ -27,9 +30,12 @@ pub struct Report {
     pub assigned: Vec<(String, String)>,
     /// The network's constants that no array was for; they keep what they had.
     pub kept: Vec<String>,
-    /// The arrays that no constant was for.
+    /// The arrays that no constant was for, but not PyTorch's counts of steps (`num_batches_tracked`).
     pub unused: Vec<String>,
 }
+
+/// PyTorch's count of the steps that batch statistics were gathered in.
+const STEPS: &str = "num_batches_tracked";
 
 /// A constant of a layer: its role decides the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +55,20 @@ struct Layer<'g> {
     constants: Vec<(Role, TensorId)>,
 }
 
-/// Fills the constants of `graph` with the arrays of its layers, in `layout`.
+/// Fills the constants of `graph` with the arrays of its layers, in `layout`, which is [`Weights::layout`] if nothing else is
+/// known.
 ///
 /// # Errors
 /// If an array of a layer has not the shape that the layer needs.
 pub fn assign(graph: &mut Graph, weights: &Weights, layout: Layout) -> Result<Report> {
     let layers = layers(graph);
     let found = match layout {
-        Layout::Keras => by_keras_name(&layers, weights),
+        Layout::Keras => by_keras_name(graph, &layers, weights),
         Layout::Torch => match by_torch_name(graph, &layers, weights) {
             found if found.is_empty() => in_order(&layers, weights),
             found => found,
         },
+        Layout::Graph => by_own_name(graph, &layers, weights),
     };
     let mut data = Vec::with_capacity(found.len());
     let mut report = Report::default();
@@ -78,8 +86,8 @@ pub fn assign(graph: &mut Graph, weights: &Weights, layout: Layout) -> Result<Re
         report.assigned.push((name.clone(), array.to_owned()));
         used.insert(array);
     }
-    report.unused =
-        weights.iter().map(|(name, _)| name).filter(|name| !used.contains(name)).map(str::to_owned).collect();
+    let unused = weights.iter().map(|(name, _)| name).filter(|name| !used.contains(name));
+    report.unused = unused.filter(|name| variable(name, '.') != STEPS).map(str::to_owned).collect();
     for (id, values) in data {
         graph.tensor_mut(id).data = Some(TensorData::F32(values));
     }
@@ -127,7 +135,7 @@ type Found<'w> = BTreeMap<TensorId, &'w str>;
 
 /// The arrays of each layer by the names of their variables; where the file only numbers them, in order, if each constant of
 /// the layer has one.
-fn by_keras_name<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
+fn by_keras_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     let mut of_layer: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, _) in weights.iter() {
         let (layer, _) = name.rsplit_once('/').unwrap_or(("", name));
@@ -142,7 +150,9 @@ fn by_keras_name<'w>(layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
     }
     let mut found = Found::new();
     for (layer, constants) in constants {
-        let Some(mut arrays) = of_layer.remove(layer) else { continue };
+        let arrays = of_layer.remove(layer);
+        let arrays = arrays.or_else(|| of_layer.remove(keras_layer(&graph.name, layer)?));
+        let Some(mut arrays) = arrays else { continue };
         if arrays.iter().any(|name| is_keras_name(variable(name, '/'))) {
             for (role, id) in constants {
                 let array = arrays.iter().position(|name| role.keras_names().contains(&variable(name, '/')));
@@ -174,6 +184,13 @@ fn by_torch_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) 
         }
     }
     found
+}
+
+fn by_own_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) -> Found<'w> {
+    let floats = weights.iter().filter(|(_, array)| array.element == Element::F32);
+    let names: BTreeMap<&str, &'w str> = floats.map(|(name, _)| (name, name)).collect();
+    let constants = layers.iter().flat_map(|layer| &layer.constants);
+    constants.filter_map(|&(_, id)| Some((id, *names.get(graph.tensor(id).name.as_str())?))).collect()
 }
 
 /// Modules and layers side by side, if they are as many.
@@ -269,6 +286,10 @@ fn converted(
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Keras, &[inputs, outputs]) => {
             (vec![outputs, inputs], array.permuted([1, 0]))
+        }
+        // A convolution of one pixel.
+        (Op::FullyConnected(_), Role::Kernel, Layout::Keras, &[1, 1, inputs, outputs]) => {
+            (vec![outputs, inputs], array.permuted([3, 0, 1, 2]))
         }
         (Op::FullyConnected(_), Role::Kernel, Layout::Torch, &[outputs, inputs]) => {
             (vec![outputs, inputs], flattened_channels_last(graph, node, array))

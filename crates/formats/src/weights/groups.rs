@@ -4,6 +4,7 @@
 //! arrays in a group `vars` and keeps the layer's name as an attribute of it (`keras/src/saving/saving_lib.py`).
 
 use super::array::Weights;
+use super::assign::Layout;
 use super::hdf5::Hdf5;
 use crate::budget::Budget;
 use crate::error::{FormatError, Result};
@@ -22,7 +23,7 @@ const GROUPS: usize = 100_000;
 
 pub(super) fn read(file: &Hdf5, budget: &mut Budget) -> Result<Weights> {
     let root = if file.has_group(MODEL_WEIGHTS) { MODEL_WEIGHTS } else { "" };
-    let mut weights = Weights::default();
+    let mut weights = Weights::new(Layout::Keras);
     match file.attributes(root)?.texts(LAYER_NAMES)? {
         Some(layers) => {
             for layer in layers {

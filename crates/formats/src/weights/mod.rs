@@ -20,6 +20,7 @@ pub use element::Element;
 pub(crate) use groups::{MODEL_WEIGHTS, WEIGHT_NAMES, join};
 
 use crate::budget::Budget;
+use crate::checkpoint;
 use crate::error::{FormatError, Result};
 use crate::safetensors::Container;
 use hdf5::Hdf5;
@@ -32,10 +33,11 @@ pub(crate) const KERAS_WEIGHTS: &str = "model.weights.h5";
 /// First byte of a pickle of protocol 2 or later.
 const PICKLE: u8 = 0x80;
 
-/// Reads the weights in a `.h5`, `.keras`, `.safetensors`, `.pth` or `.pt` file. Its content tells what it is.
+/// Reads the weights in a `.h5`, `.keras`, `.safetensors`, `.pth`, `.pt` or `.taper` file. Its content tells what it is.
 ///
 /// Arrays of Keras are named `LAYER/VARIABLE`, or `LAYER/0`, `LAYER/1` and so on where the file numbers them; others as the
-/// file names them.
+/// file names them. A `.taper` file holds the arrays of its graph, other safetensors files those of PyTorch, or of Keras if
+/// a name has a `/`.
 ///
 /// # Errors
 /// If the file cannot be read, holds no weights or something that is none; every error names the file.
@@ -73,8 +75,16 @@ pub fn read(bytes: Vec<u8>) -> Result<Weights> {
 
 fn read_safetensors(bytes: &[u8], budget: &mut Budget) -> Result<Weights> {
     let container = Container::read(bytes)?;
-    let mut weights = Weights::default();
-    for (name, element, sizes, data) in container.raw() {
+    let tensors = container.raw();
+    let layout = if checkpoint::holds_graph(&container.metadata) {
+        Layout::Graph
+    } else if tensors.iter().any(|(name, ..)| name.contains('/')) {
+        Layout::Keras
+    } else {
+        Layout::Torch
+    };
+    let mut weights = Weights::new(layout);
+    for (name, element, sizes, data) in tensors {
         weights.push(name.to_owned(), Array::row_major(name, element, data, sizes, budget)?)?;
     }
     Ok(weights)

@@ -1,7 +1,13 @@
-//! How PyTorch's networks name the layers of Taper's zoo, which are named as Keras's.
+//! How other frameworks' networks name the layers of Taper's zoo, which are named as Keras's but for one.
 //!
 //! Sources: torchvision's `models/vgg.py` and `models/resnet.py`; for MobileNet, which torchvision lacks, the common
 //! `model.N.M` of blocks in sequence (marvis/pytorch-mobilenet).
+
+/// The layer of Keras's `network` that the zoo's node `node` stands for, if it has another name there: MobileNet of
+/// `keras.applications` ends in a convolution of one pixel.
+pub(super) fn keras_layer(network: &str, node: &str) -> Option<&'static str> {
+    (network == "mobilenet-v1" && node == "predictions").then_some("conv_preds")
+}
 
 /// The module of network `network` that the zoo's node `node` stands for; `None` where there is no table or no such layer.
 pub(super) fn torch_module(network: &str, node: &str) -> Option<String> {

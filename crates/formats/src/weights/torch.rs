@@ -3,6 +3,7 @@
 //! Source: `torch/serialization.py`, `_load` and `_legacy_load`.
 
 use super::array::{Array, View, Weights};
+use super::assign::Layout;
 use super::pickle::{self, Pickle, Tensor, Value};
 use super::zip::Zip;
 use crate::budget::Budget;
@@ -104,7 +105,7 @@ fn collect<'s>(
     budget: &mut Budget,
     storage: impl Fn(&str) -> Result<&'s [u8]>,
 ) -> Result<Weights> {
-    let mut weights = Weights::default();
+    let mut weights = Weights::new(Layout::Torch);
     for entry in state(pickle)? {
         let [Value::Text(name), Value::Tensor(tensor)] = entry else { continue };
         let Tensor { storage: source, offset, sizes, strides } = &**tensor;

@@ -9,8 +9,11 @@ use taper_adapt::ConfigError;
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// `zoo:` and the name of a built-in network, such as `zoo:vgg16`, whose weights are untrained; or the path of a
-    /// `.taper` or `.tflite` file.
+    /// `.taper`, `.tflite`, `.onnx`, `.keras` or `.h5` file.
     pub source: String,
+    /// The path of a file with weights for the network: `.h5`, `.keras`, `.safetensors`, `.pth` or `.taper`. Layers that it has no
+    /// weights for, such as the last one in a file without a head, keep theirs.
+    pub weights: Option<String>,
 }
 
 /// What the adapted network must keep to.
@@ -34,7 +37,7 @@ pub struct Measure {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { source: "zoo:vgg16".to_owned() }
+        Self { source: "zoo:vgg16".to_owned(), weights: None }
     }
 }
 

@@ -65,8 +65,8 @@ pub fn start(recipe: Recipe, scope: Scope, root: &Path, observer: &mut dyn Obser
     observer.opened(dir.path());
     observer.event(&started);
     let mut run = Run { dir, recipe, scope, events: vec![started], observer };
-    for note in &data.notes {
-        run.warn(note.to_string())?;
+    for note in data.notes.iter().map(ToString::to_string).chain(source.note.clone()) {
+        run.warn(note)?;
     }
     threads.install(|| run.work(&data, source))
 }

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use taper_adapt::AdaptError;
 use taper_adapt::train::{
-    Engine, Evaluation, Fit, FitProgress, FitSettings, FitState, TrainConfig, TrainWhen, evaluate, initialize,
+    Engine, Evaluation, Fit, FitProgress, FitSettings, FitState, TrainConfig, TrainWhen, evaluate,
 };
 use taper_data::Splits;
 use taper_formats::{Checkpoint, ExtraTensor};
@@ -28,15 +28,12 @@ impl Run<'_> {
         if self.events.iter().any(|event| matches!(event, Event::Trained { .. })) {
             return self.checkpoint(0);
         }
-        let Source { mut graph, trained } = source;
+        let Source { mut graph, untrained, note: _ } = source;
         let train = match self.recipe.train.when {
-            TrainWhen::IfUntrained => !trained,
+            TrainWhen::IfUntrained => !untrained.is_empty(),
             TrainWhen::Always => true,
             TrainWhen::Never => false,
         };
-        if !trained {
-            initialize(&mut graph, self.recipe.seed);
-        }
         if train {
             let settings = self.fit_settings(self.recipe.train.clone(), self.recipe.seed);
             graph = self.fit(data, &graph, settings, Phase::Train)?;

@@ -1,10 +1,10 @@
 //! Nonlinearities: as layers, as operations, and as an option of other layers.
 
-use super::Site;
+use super::{Site, binary};
 use crate::error::Result;
-use crate::keras::wrong_layer;
+use crate::weights::Array;
 use serde_json::Value;
-use taper_graph::{Activation, Op, Softmax, TensorId};
+use taper_graph::{Activation, Binary, Op, Softmax, TensorId};
 
 /// A function that Keras names.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +85,7 @@ fn apply(site: &mut Site<'_, '_>, x: TensorId, function: Function, place: Place)
 /// ReLU, LeakyReLU, ELU, PReLU and Softmax.
 pub(super) fn layer(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     let function = match site.layer.class.as_str() {
-        "ReLU" => rectifier(site)?,
+        "ReLU" => return rectifier(site, x),
         "LeakyReLU" => {
             let slope = site.layer.number("negative_slope")?.or(site.layer.number("alpha")?);
             Function::Graph(Activation::LeakyRelu { slope: slope.unwrap_or(LAYER_SLOPE) })
@@ -104,34 +104,41 @@ pub(super) fn layer(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     apply(site, x, function, Place::Alone)
 }
 
-/// `max(x, 0)` with a limit above or a slope below.
-fn rectifier(site: &Site<'_, '_>) -> Result<Function> {
+/// ReLU: `max(x, 0)`, with a slope below, and cut off at a limit above.
+fn rectifier(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     let number = |name: &str| site.layer.number(name);
-    let (most, threshold) = (number("max_value")?, number("threshold")?.unwrap_or(0.0));
-    let slope = number("negative_slope")?.unwrap_or(0.0);
-    Ok(Function::Graph(match (most, slope) {
-        _ if threshold != 0.0 => return Err(site.layer.unexpected("threshold", "0")),
-        (None, 0.0) => Activation::Relu,
-        (Some(6.0), 0.0) => Activation::Relu6,
-        (None, slope) => Activation::LeakyRelu { slope },
-        (Some(_), 0.0) => return Err(site.layer.unexpected("max_value", "6 or null")),
-        (Some(_), _) => return Err(site.layer.unexpected("negative_slope", "0 where `max_value` is set")),
-    }))
+    let (most, slope) = (number("max_value")?, number("negative_slope")?.unwrap_or(0.0));
+    if number("threshold")?.unwrap_or(0.0) != 0.0 {
+        return Err(site.layer.unexpected("threshold", "0, without a step"));
+    }
+    let function = match (most, slope) {
+        (Some(6.0), 0.0) => return apply(site, x, Function::Graph(Activation::Relu6), Place::Alone),
+        (_, 0.0) => Activation::Relu,
+        (_, slope) => Activation::LeakyRelu { slope },
+    };
+    let Some(most) = most else { return apply(site, x, Function::Graph(function), Place::Alone) };
+    let x = site.part("unlimited", Op::Activation { function }, &[x])?;
+    let most = site.constant("limit", |_, _| Ok((Vec::new(), vec![most])))?;
+    site.binary(Binary::Minimum, [x, most])
 }
 
-/// PReLU with one slope for each channel.
+/// PReLU. Slopes of their own for pixels multiply the negative part of `x`.
 fn prelu(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
     let slopes = site.constant("slopes", |builder, layer| {
-        let array = builder.variable(layer, "alpha")?;
-        match array.sizes[..] {
-            [.., channels] if channels == array.values.len() => Ok((vec![channels], array.values)),
-            _ => Err(wrong_layer(
-                layer,
-                format!("expected slopes for channels, with `shared_axes` [1, 2], found {:?}", array.sizes),
-            )),
+        let Array { sizes, values, .. } = builder.variable(layer, "alpha")?;
+        match sizes[..] {
+            [.., channels] if channels == values.len() => Ok((vec![channels], values)),
+            _ => Ok((sizes, values)),
         }
     })?;
-    site.node(Op::Prelu, &[x, slopes])
+    if site.rank(slopes) == 1 {
+        return site.node(Op::Prelu, &[x, slopes]);
+    }
+    let positive = site.part("positive", Op::Activation { function: Activation::Relu }, &[x])?;
+    let zero = site.constant("zero", |_, _| Ok((Vec::new(), vec![0.0])))?;
+    let negative = site.part("negative", binary(Binary::Minimum), &[x, zero])?;
+    let product = site.part("product", binary(Binary::Multiply), &[negative, slopes])?;
+    site.binary(Binary::Add, [positive, product])
 }
 
 /// A function of `keras.ops.nn`.

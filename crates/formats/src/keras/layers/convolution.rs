@@ -53,12 +53,9 @@ pub(super) fn separable(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId
 
 /// Conv2DTranspose: `[KH, KW, O, I]` becomes `[O, KH, KW, I]`.
 ///
-/// The output is as large as what a convolution of the same `padding` would make the input from: `keras/src/backend/common/
-/// backend_utils.py`.
+/// Without `output_padding`, the output is as large as what a convolution of the same `padding` would make the input from.
+/// Source: `_convert_conv_transpose_padding_args_from_keras_to_jax` in `keras/src/backend/common/backend_utils.py`.
 pub(super) fn transposed(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorId> {
-    if site.layer.option("output_padding").is_some() {
-        return Err(site.layer.unexpected("output_padding", "null"));
-    }
     if site.layer.pair("dilation_rate")?.is_some_and(|dilation| dilation != [1, 1]) {
         return Err(site.layer.unexpected("dilation_rate", "1"));
     }
@@ -68,15 +65,32 @@ pub(super) fn transposed(site: &mut Site<'_, '_>, x: TensorId) -> Result<TensorI
     })?;
     let window = window(site, weights)?;
     let stride = site.layer.pair("strides")?.unwrap_or([1, 1]);
-    let cut = |axis: usize| match site.layer.text("padding") {
-        Some("same") => Ok(window[axis].saturating_sub(stride[axis])),
-        Some("valid") | None => Ok(0),
-        Some(_) => Err(site.layer.unexpected("padding", "same or valid")),
+    let more = site.layer.pair("output_padding")?;
+    let same = match site.layer.text("padding") {
+        Some("same") => true,
+        Some("valid") | None => false,
+        Some(_) => return Err(site.layer.unexpected("padding", "same or valid")),
     };
-    let (rows, columns) = (cut(0)?, cut(1)?);
-    let padding =
-        Padding { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 };
-    let output_padding = [0, 1].map(|axis| stride[axis].saturating_sub(window[axis]));
+    // Keras counts the zeros around the spread input, of which at most `window − 1` lie before it.
+    let ends = [0, 1].map(|axis| {
+        let (window, stride, more) = (window[axis].max(1), stride[axis], more.map(|more| more[axis]));
+        let zeros = match (same, more) {
+            (true, None) => (window + stride).saturating_sub(2),
+            (true, Some(more)) => (window + window % 2 + more).saturating_sub(2),
+            (false, None) => window + window.max(stride) - 2,
+            (false, Some(more)) => 2 * (window - 1) + more,
+        };
+        let before = zeros.div_ceil(2).min(window - 1);
+        (window - 1, before, zeros - before)
+    });
+    let [(rows, top, bottom), (columns, left, right)] = ends;
+    let padding = Padding {
+        top: rows - top,
+        bottom: rows.saturating_sub(bottom),
+        left: columns - left,
+        right: columns.saturating_sub(right),
+    };
+    let output_padding = ends.map(|(all, _, behind)| behind.saturating_sub(all));
     let function = activation::of_option(site)?;
     let activation = function.fused();
     let op = Op::ConvTranspose2d(ConvTranspose2d { stride, padding, output_padding, activation });

@@ -1,9 +1,9 @@
 //! Layers of several inputs.
 
-use super::Site;
+use super::{Site, binary};
 use crate::error::Result;
 use crate::keras::network::Operand;
-use taper_graph::{Binary, Concat, Elementwise, Op, TensorId};
+use taper_graph::{Binary, Concat, Op, TensorId};
 
 /// Names of a function's operands where they are numbers, and so constants of the layer.
 const NUMBERS: [&str; 2] = ["a", "b"];
@@ -57,10 +57,9 @@ pub(super) fn function(site: &mut Site<'_, '_>, operands: &[Operand]) -> Result<
 }
 
 fn joined(site: &mut Site<'_, '_>, function: Binary, first: TensorId, rest: &[TensorId]) -> Result<TensorId> {
-    let op = Op::Elementwise(Elementwise { function, activation: None });
     let mut x = first;
     for (position, &input) in (1..).zip(rest) {
-        x = site.part(&position.to_string(), op.clone(), &[x, input])?;
+        x = site.part(&position.to_string(), binary(function), &[x, input])?;
     }
     Ok(x)
 }

@@ -95,6 +95,11 @@ pub(super) fn emit(site: &mut Site<'_, '_>, operands: &[Operand]) -> Result<Tens
     }
 }
 
+/// A function of two operands with nothing behind it.
+fn binary(function: Binary) -> Op {
+    Op::Elementwise(Elementwise { function, activation: None })
+}
+
 impl Site<'_, '_> {
     /// The only operand.
     fn one(&self, operands: &[Operand]) -> Result<TensorId> {
@@ -116,7 +121,7 @@ impl Site<'_, '_> {
 
     /// The node that bears the layer's name, a function of two operands.
     fn binary(&mut self, function: Binary, operands: [TensorId; 2]) -> Result<TensorId> {
-        self.node(Op::Elementwise(Elementwise { function, activation: None }), &operands)
+        self.node(binary(function), &operands)
     }
 
     /// The constant in `role`, of sizes and values that `make` gives.

@@ -1,9 +1,9 @@
 //! Layers that shift and scale.
 
-use super::Site;
+use super::{Site, binary};
 use crate::error::Result;
 use crate::keras::config::Switch;
-use taper_graph::{BatchNorm, Binary, Elementwise, Op, TensorId};
+use taper_graph::{BatchNorm, Binary, Op, TensorId};
 
 /// The default of Keras.
 const EPSILON: f32 = 1e-3;
@@ -80,7 +80,6 @@ fn scaled(
     let sizes = |values: &[f32]| if values.len() == 1 { Vec::new() } else { vec![values.len()] };
     let scales = site.constant(scale, |_, _| Ok((sizes(&scales), scales)))?;
     let offsets = site.constant(offset, |_, _| Ok((sizes(&offsets), offsets)))?;
-    let multiply = Op::Elementwise(Elementwise { function: Binary::Multiply, activation: None });
-    let x = site.part("product", multiply, &[x, scales])?;
+    let x = site.part("product", binary(Binary::Multiply), &[x, scales])?;
     site.binary(Binary::Add, [x, offsets])
 }

@@ -1,14 +1,15 @@
 //! What a network is: its operators with shapes and cost, and what of it can be pruned; as data and as a picture.
 
+mod edgetpu;
+mod page;
+
+pub use edgetpu::{EdgeTpuExecutable, EdgeTpuLayer, EdgeTpuOperator, EdgeTpuPackage};
+pub use page::write_page;
+
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
-use taper_formats::write_file_atomic;
 use taper_graph::{ChannelGroup, ChannelGroups, Graph, NodeCost, Quantization, TensorId, cost};
-use taper_report::{
-    Block, Cell, Column, Document, Figure, Format, NetworkDiagram, Row, Section, Table, Value, html,
-};
 use taper_zoo::Task;
 
 /// A network, told.
@@ -32,6 +33,9 @@ pub struct Inspection {
     pub depth: u64,
     /// Operators along the longest path.
     pub levels: u64,
+    /// Operators that the Edge TPU's compiler made of others, in order; empty in a network that is not compiled.
+    #[serde(default)]
+    pub edgetpu: Vec<EdgeTpuOperator>,
 }
 
 /// A tensor, told.
@@ -93,96 +97,6 @@ pub fn inspect(source: &str, image: [usize; 3], classes: usize) -> Result<Inspec
     Ok(of_graph(&graph))
 }
 
-/// Writes a page to `path` that draws the network.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_page(path: &Path, inspection: &Inspection) -> Result<()> {
-    Ok(write_file_atomic(path, page(inspection).as_bytes())?)
-}
-
-/// A page that draws the network: its operators in order, joined by lines.
-fn page(inspection: &Inspection) -> String {
-    let format = |value: u64, format: Format| Value::new(value, format);
-    let figure = |label: &str, value: Value, note: String| Figure { label: label.to_owned(), value, note };
-    let summary = vec![
-        figure("Parameters", format(inspection.parameters, Format::Integer), String::new()),
-        figure("MACs", format(inspection.macs, Format::Si(3)), "for one image".to_owned()),
-        figure(
-            "Activations",
-            format(inspection.activation_bytes, Format::Si(3)).unit("B"),
-            "for one image".to_owned(),
-        ),
-        figure(
-            "Longest path",
-            format(inspection.levels, Format::Integer),
-            format!("of {} operators", inspection.operators.len()),
-        ),
-    ];
-    let section = Section {
-        title: "Operators".to_owned(),
-        lead: "Lines run from an operator to those that read what it writes. Filled circles have parameters."
-            .to_owned(),
-        blocks: vec![Block::Network(diagram(inspection))],
-    };
-    html(&Document {
-        title: inspection.name.clone(),
-        subtitle: "What the network is".to_owned(),
-        summary,
-        sections: vec![section],
-        footer: format!("Taper {}", env!("CARGO_PKG_VERSION")),
-    })
-}
-
-fn diagram(inspection: &Inspection) -> NetworkDiagram {
-    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut rows, mut reads, mut filled) = (Vec::new(), Vec::new(), Vec::new());
-    for input in &inspection.inputs {
-        makers.insert(&input.name, rows.len());
-        let blank = || Cell::Missing;
-        rows.push(Row::from([
-            input.name.as_str().into(),
-            "input".into(),
-            input.shape.as_str().into(),
-            input.dtype.as_str().into(),
-            blank(),
-            blank(),
-            blank(),
-        ]));
-        reads.push(Vec::new());
-    }
-    for operator in &inspection.operators {
-        let output = operator.outputs.first();
-        reads.push(operator.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect());
-        if operator.parameters > 0 {
-            filled.push(rows.len());
-        }
-        for output in &operator.outputs {
-            makers.insert(&output.name, rows.len());
-        }
-        rows.push(Row::from([
-            operator.name.as_str().into(),
-            operator.op.as_str().into(),
-            output.map_or(Cell::Missing, |output| output.shape.as_str().into()),
-            output.map_or(Cell::Missing, |output| output.dtype.as_str().into()),
-            operator.parameters.into(),
-            operator.macs.into(),
-            operator.prunable().into(),
-        ]));
-    }
-    let columns = vec![
-        Column::text("layer", "Layer"),
-        Column::text("operator", "Operator"),
-        Column::text("output", "Output"),
-        Column::text("type", "Type"),
-        Column::number("parameters", "Parameters", Format::Integer),
-        Column::number("macs", "MACs", Format::Si(3)),
-        Column::text("prunable", "Prunable"),
-    ];
-    let table = Table { name: "operators".to_owned(), caption: String::new(), columns, rows };
-    NetworkDiagram { table, reads, filled }
-}
-
 fn of_graph(graph: &Graph) -> Inspection {
     let total = cost(graph);
     let groups = ChannelGroups::of(graph);
@@ -216,6 +130,7 @@ fn of_graph(graph: &Graph) -> Inspection {
         activation_bytes: total.activation_bytes,
         depth: total.depth,
         levels: total.levels,
+        edgetpu: graph.nodes.iter().filter_map(EdgeTpuOperator::of).collect(),
     }
 }
 
