@@ -191,6 +191,9 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)
@@ -230,6 +233,9 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
+        | Op::ArgMax(_)
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)
@@ -263,9 +269,16 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
             | Op::Resize2d(_)
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
             | Op::Dropout(_)
             | Op::Quantize { .. } => input,
-            Op::BatchNorm(_) | Op::Prelu | Op::Concat(_) | Op::FakeQuantize(_) | Op::Opaque(_) => {
+            Op::BatchNorm(_)
+            | Op::Prelu
+            | Op::Concat(_)
+            | Op::ArgMax(_)
+            | Op::FakeQuantize(_)
+            | Op::Opaque(_) => {
                 return false;
             }
         };
