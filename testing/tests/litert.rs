@@ -43,11 +43,7 @@ fn run(graph: &Graph, input: &[u8]) -> Vec<u8> {
     };
     session.set_input(0, view).expect("fits");
     session.run().expect("runs");
-    match session.output(0).expect("has an output") {
-        View::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        View::I8(values) => values.iter().map(|value| value.cast_unsigned()).collect(),
-        View::U8(values) => values.to_vec(),
-    }
+    session.output(0).expect("has an output").to_data().to_le_bytes()
 }
 
 /// Runs every graph here and in LiteRT, and hands both outputs to `compare`.

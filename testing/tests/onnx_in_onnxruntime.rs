@@ -33,7 +33,7 @@ fn run(graph: &Graph, input: &[f32]) -> Vec<f32> {
     session.run().expect("runs");
     match session.output(0).expect("has an output") {
         View::F32(values) => values.to_vec(),
-        View::I8(_) | View::U8(_) => panic!("expected floats"),
+        View::I8(_) | View::U8(_) | View::I32(_) | View::I64(_) => panic!("expected floats"),
     }
 }
 

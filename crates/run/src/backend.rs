@@ -2,7 +2,7 @@
 
 use crate::error::{Result, RunError};
 use crate::lower::affine;
-use taper_graph::{DType, Graph, TensorId};
+use taper_graph::{DType, Graph, TensorData, TensorId};
 use taper_kernels::int8::{self, Affine};
 
 /// Something that can run graphs: the CPU, an accelerator, a simulation of one.
@@ -173,6 +173,18 @@ impl<'a> View<'a> {
             Self::I64(indices) => widen(indices, &mut reals, |index| index as f32),
         }
         Ok(reals)
+    }
+
+    /// A copy of the values.
+    #[must_use]
+    pub fn to_data(self) -> TensorData {
+        match self {
+            Self::F32(values) => TensorData::F32(values.to_vec()),
+            Self::I8(values) => TensorData::I8(values.to_vec()),
+            Self::U8(values) => TensorData::U8(values.to_vec()),
+            Self::I32(values) => TensorData::I32(values.to_vec()),
+            Self::I64(values) => TensorData::I64(values.to_vec()),
+        }
     }
 
     /// Number of elements.
