@@ -124,6 +124,15 @@ proptest! {
 }
 
 #[test]
+fn probabilities_below_half_a_step_are_zero() {
+    for classes in [1000, 9000] {
+        let mut y = vec![1u8; classes];
+        Softmax::new(classes, 0.1, 1.0).expect("in range").run(&vec![7u8; classes], &mut y);
+        assert!(y.iter().all(|&y| y == 0), "{classes} classes");
+    }
+}
+
+#[test]
 fn rounding_is_that_of_tflite() {
     fn check(factor: f64, x: i32, expected: i32) {
         assert_eq!(Multiplier::from_real(factor).apply(x), expected, "{factor} · {x}");
