@@ -1,7 +1,7 @@
 //! A TFLite file becomes a graph.
 
 use super::flat::{Field, Table, Tables};
-use super::ops::{self, Code, Source, Uses, padding};
+use super::ops::{self, Code, Source, Uses, padding, transposed};
 use super::schema::{self, builtin};
 use super::{archive, metadata, signature, tensor};
 use crate::budget::Budget;
@@ -56,6 +56,7 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
         graph.metadata.insert(archive::METADATA.to_owned(), archive);
     }
     padding::fuse(&mut graph);
+    transposed::fuse(&mut graph);
     if graph.nodes.iter().all(|node| !matches!(node.op, Op::Opaque(_))) {
         // The writer knows what understood operators need; only for opaque ones the file's word is needed.
         graph.metadata.remove(schema::MIN_RUNTIME_VERSION);

@@ -18,7 +18,7 @@ mod resize;
 mod slice;
 mod softmax;
 mod tile;
-mod transposed;
+pub(super) mod transposed;
 
 use super::build::Value;
 use super::flat::{Field, Table};

@@ -1,8 +1,8 @@
 //! SLICE and STRIDED_SLICE; and what takes several slices, or drops axes of them: SPLIT, SPLIT_V and UNPACK.
 
 use super::{
-    Emitter, Expansion, Nodes, Options, Reading, Source, Version, Versions, axis_behind_batch, reshape,
-    to_i32,
+    Arithmetic, Emitter, Expansion, Nodes, Options, Reading, Source, Version, Versions, axis_behind_batch,
+    reshape, to_i32, unwritable,
 };
 use crate::error::{FormatError, Result};
 use crate::tflite::build::Value;
@@ -21,27 +21,39 @@ const REST: i32 = -1;
 /// The bit of the batch in the masks of STRIDED_SLICE.
 const BATCH: i32 = 1;
 
-/// Writes a SLICE, or a STRIDED_SLICE where a step is longer than 1. Neither fixes the batch.
 pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, slice: &StridedSlice) -> Result<()> {
     emitter.same_quantization(node)?;
-    let arithmetic = emitter.of_activations(node)?;
-    let sizes = emitter.output(node)?.shape.with_batch(1);
-    let rank = sizes.len();
-    let mut ranges = vec![[0, 1, 0]; rank];
-    for (range, &size) in ranges.iter_mut().zip(&sizes) {
-        range[2] = size;
+    emitter.of_activations(node)?;
+    let x = to_i32(node.inputs[0].0, "tensor position")?;
+    write_from(emitter, node, x, &slice.axes)
+}
+
+/// Slices the tensor at position `x` into what `node` writes: a SLICE, or a STRIDED_SLICE where a step is longer than 1.
+/// Neither fixes the batch.
+pub(super) fn write_from<'g>(
+    emitter: &mut Emitter<'g>,
+    node: &'g Node,
+    x: i32,
+    axes: &[AxisSlice],
+) -> Result<()> {
+    let y = emitter.output(node)?;
+    let arithmetic = Arithmetic::of_activations(y, y)
+        .ok_or_else(|| unwritable(node, &format!("expected f32, i8 or u8, found {}", y.dtype)))?;
+    let sizes = y.shape.with_batch(1).into_iter().enumerate();
+    let mut ranges: Vec<AxisSlice> =
+        sizes.map(|(axis, count)| AxisSlice { axis, start: 0, step: 1, count }).collect();
+    for part in axes {
+        ranges[part.axis] = *part;
     }
-    for part in &slice.axes {
-        ranges[part.axis] = [part.start, part.step, part.count];
-    }
-    let constant = |name: &str, value: &dyn Fn([usize; 3]) -> usize| {
-        let values = ranges.iter().map(|&range| to_i32(value(range), name)).collect::<Result<Vec<_>>>()?;
+    let rank = ranges.len();
+    let constant = |name: &str, value: &dyn Fn(&AxisSlice) -> usize| {
+        let values = ranges.iter().map(|range| to_i32(value(range), name)).collect::<Result<Vec<_>>>()?;
         Ok::<_, FormatError>((format!("{}/{name}", node.name), values))
     };
-    let begin = constant("begin", &|[start, _, _]| start)?;
-    let mut inputs = emitter.positions(&node.inputs)?;
-    if slice.axes.iter().all(|part| part.step == 1) {
-        let (name, mut sizes) = constant("size", &|[_, _, count]| count)?;
+    let begin = constant("begin", &|range| range.start)?;
+    let mut inputs = vec![x];
+    if axes.iter().all(|part| part.step == 1) {
+        let (name, mut sizes) = constant("size", &|range| range.count)?;
         if let Some(batch) = sizes.first_mut() {
             *batch = REST;
         }
@@ -52,8 +64,8 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, slice: &Strid
         let options = Options::Fields { options_type: options::SLICE, fields: Vec::new() };
         return emitter.with_inputs(node, builtin::SLICE, version, inputs, options);
     }
-    let end = constant("end", &|[start, step, count]| start + (count.max(1) - 1) * step + 1)?;
-    let steps = constant("strides", &|[_, step, _]| step)?;
+    let end = constant("end", &|range| range.start + (range.count.max(1) - 1) * range.step + 1)?;
+    let steps = constant("strides", &|range| range.step)?;
     for (name, values) in [begin, end, steps] {
         inputs.push(emitter.add_i32(name, &[rank], values)?);
     }
