@@ -334,7 +334,15 @@ impl Network {
         // Images must not grow without end.
         let stride = if height * width > 60 { [1, 1] } else { [random.between(1, 3), random.between(1, 2)] };
         let (mut padding, mut output_padding) = (Padding::default(), [0, 0]);
-        if random.one_in(2) {
+        if random.one_in(3) {
+            // What is left has at least one row and one column.
+            let [[top, bottom], [left, right]] = kernel.map(|kernel| {
+                let before = random.between(0, kernel - 1);
+                [before, random.between(0, kernel - 1 - before)]
+            });
+            padding = Padding { top, bottom, left, right };
+            output_padding = stride.map(|stride| random.between(0, stride - 1));
+        } else if random.one_in(2) {
             let size = [height * stride[0], width * stride[1]];
             let same = Padding::same(size, kernel, stride, [1, 1]);
             let covered = [

@@ -24,7 +24,7 @@ fn run(graph: &Graph, inputs: &[Vec<f32>], batch: usize) -> Vec<Vec<f32>> {
     session.run().expect("runs");
     let output = |position| match session.output(position).expect("has an output") {
         View::F32(values) => values.to_vec(),
-        View::I8(_) | View::U8(_) => unreachable!("floats in, floats out"),
+        View::I8(_) | View::U8(_) | View::I32(_) | View::I64(_) => unreachable!("floats in, floats out"),
     };
     (0..graph.outputs.len()).map(output).collect()
 }

@@ -2,8 +2,9 @@
 
 use taper_formats::tflite;
 use taper_graph::{
-    Activation, Conv2d, DType, FullyConnected, Graph, Op, Padding, Pool2d, PoolKind, Quantization, Shape,
-    Softmax, TensorData, TensorId,
+    Activation, ArgMax, AxisSlice, Binary, Concat, Conv2d, DType, Elementwise, FullyConnected, Graph, Op,
+    Pad, Padding, Pool2d, PoolKind, Quantization, Resize2d, ResizeCoordinates, ResizeMethod, Shape, Softmax,
+    StridedSlice, TensorData, TensorId,
 };
 use taper_run::{Cpu, Session, View};
 use taper_testing::Random;
@@ -43,11 +44,7 @@ fn run(graph: &Graph, input: &[u8]) -> Vec<u8> {
     };
     session.set_input(0, view).expect("fits");
     session.run().expect("runs");
-    match session.output(0).expect("has an output") {
-        View::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        View::I8(values) => values.iter().map(|value| value.cast_unsigned()).collect(),
-        View::U8(values) => values.to_vec(),
-    }
+    session.output(0).expect("has an output").to_data().to_le_bytes()
 }
 
 /// Runs every graph here and in LiteRT, and hands both outputs to `compare`.
@@ -256,10 +253,154 @@ fn quantize(seed: u64, dtype: DType) -> Graph {
     single.finish(Op::Quantize { dtype }, &[x], Some(output))
 }
 
+fn depthwise(seed: u64, dtype: DType) -> Graph {
+    let mut random = Random::new(seed);
+    let [height, width] = [random.between(1, 9), random.between(1, 9)];
+    let (channels, multiplier) = (random.pick(&[2, 3, 8, 16, 17, 40]), random.pick(&[1, 1, 2, 3]));
+    let kernel = [random.between(1, 4), random.between(1, 4)];
+    let (stride, dilation) = ([random.between(1, 3); 2], [random.between(1, 2); 2]);
+    let op = Op::Conv2d(Conv2d {
+        stride,
+        dilation,
+        groups: channels,
+        padding: padding(&mut random, [height, width], kernel, stride, dilation),
+        activation: fused(&mut random),
+    });
+    Single::new("depthwise", seed, dtype, &[height, width, channels])
+        .layer(op, &[channels * multiplier, kernel[0], kernel[1], 1])
+}
+
+/// Functions of an activation and another or a constant, in either order.
+fn elementwise(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("elementwise", seed, dtype, &[3, 4, 5]);
+    let random = &mut single.random;
+    let function =
+        random.pick(&[Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Maximum, Binary::Minimum]);
+    let extreme = matches!(function, Binary::Maximum | Binary::Minimum);
+    let activation = if extreme { None } else { fused(random) };
+    let constant = random.pick(&[None, Some([3, 4, 5]), Some([1, 1, 5]), Some([1, 1, 1]), Some([3, 1, 1])]);
+    let (x, scale) = (single.x, single.scale(single.x));
+    let same = single.graph.tensor(x).quantization.clone();
+    let other = match constant {
+        None => x,
+        Some(sizes) => {
+            let bytes = single.random.bytes(sizes.iter().product());
+            let data = TensorData::from_le_bytes(dtype, &bytes).expect("bytes");
+            let sizes = [&[1][..], &sizes].concat();
+            let id = single.graph.add_constant("constant", &sizes, data);
+            let quantization = if extreme { same.clone() } else { Some(single.affine(dtype, scale)) };
+            single.graph.tensor_mut(id).quantization = quantization;
+            id
+        }
+    };
+    let around = match function {
+        Binary::Multiply => 60.0 * scale * single.scale(other),
+        Binary::Add | Binary::Subtract | Binary::Divide | Binary::Maximum | Binary::Minimum => {
+            2.0 * scale.max(single.scale(other))
+        }
+    };
+    let output = if extreme { same } else { Some(single.affine(dtype, around)) };
+    let inputs = if single.random.one_in(2) { [x, other] } else { [other, x] };
+    single.finish(Op::Elementwise(Elementwise { function, activation }), &inputs, output)
+}
+
+/// Two rescaled copies of an activation side by side. TFLite's `i8` concatenation wants one scale.
+fn concat(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("concatenation", seed, dtype, &[3, 4, 5]);
+    let (x, scale) = (single.x, single.scale(single.x));
+    let output = single.affine(dtype, scale);
+    let parts = ["a", "b"].map(|name| {
+        let differs = dtype == DType::U8 && single.random.one_in(2);
+        let quantization = if differs { single.affine(dtype, scale) } else { output.clone() };
+        let part = single.graph.add_node(name, Op::Quantize { dtype }, &[x]).expect("fits");
+        single.graph.tensor_mut(part).quantization = Some(quantization);
+        part
+    });
+    let axis = single.random.between(1, 3);
+    single.finish(Op::Concat(Concat { axis }), &parts, Some(output))
+}
+
+fn pad(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("padding", seed, dtype, &[3, 4, 5]);
+    let mut side = || single.random.between(0, 3);
+    let padding = Padding { top: side(), bottom: side(), left: side(), right: side() };
+    let (x, quantization) = (single.x, single.graph.tensor(single.x).quantization.clone());
+    single.finish(Op::Pad(Pad { padding, value: 0.0 }), &[x], quantization)
+}
+
+fn resize(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("resize", seed, dtype, &[4, 5, 3]);
+    let random = &mut single.random;
+    let size = [random.between(1, 13), random.between(1, 13)];
+    let method = random.pick(&[ResizeMethod::Nearest, ResizeMethod::Bilinear, ResizeMethod::Bilinear]);
+    let coordinates = random.pick(&[
+        ResizeCoordinates::Asymmetric,
+        ResizeCoordinates::AlignCorners,
+        ResizeCoordinates::HalfPixel,
+    ]);
+    let (x, quantization) = (single.x, single.graph.tensor(single.x).quantization.clone());
+    single.finish(Op::Resize2d(Resize2d { size, method, coordinates }), &[x], quantization)
+}
+
+fn strided_slice(seed: u64, dtype: DType) -> Graph {
+    let sizes = [4, 5, 6];
+    let mut single = Single::new("strided slice", seed, dtype, &sizes);
+    let longest_step = single.random.between(1, 3);
+    let mut axes = Vec::new();
+    for (axis, size) in (1..).zip(sizes) {
+        if single.random.one_in(2) {
+            let (start, step) = (single.random.between(0, size - 1), single.random.between(1, longest_step));
+            let count = single.random.between(1, (size - start).div_ceil(step));
+            axes.push(AxisSlice { axis, start, step, count });
+        }
+    }
+    let (x, quantization) = (single.x, single.graph.tensor(single.x).quantization.clone());
+    single.finish(Op::StridedSlice(StridedSlice { axes }), &[x], quantization)
+}
+
+fn tile(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("tile", seed, dtype, &[2, 3, 4]);
+    let repeats = (0..3).map(|_| single.random.between(1, 3)).collect();
+    let (x, quantization) = (single.x, single.graph.tensor(single.x).quantization.clone());
+    single.finish(Op::Tile { repeats }, &[x], quantization)
+}
+
+fn arg_max(seed: u64, dtype: DType) -> Graph {
+    let mut single = Single::new("arg max", seed, dtype, &[3, 4, 5]);
+    let axis = single.random.between(1, 3);
+    let indices = single.random.pick(&[DType::I32, DType::I64]);
+    let x = single.x;
+    single.finish(Op::ArgMax(ArgMax { axis, dtype: indices }), &[x], None)
+}
+
+#[test]
+fn floats_are_moved_and_searched_as_the_reference_resolver_does() {
+    let graphs: Vec<Graph> = [strided_slice, tile, arg_max]
+        .into_iter()
+        .flat_map(|make| (0..20).map(move |seed| make(seed, DType::F32)))
+        .collect();
+    judge(&graphs, Resolver::Reference, same_bytes);
+}
+
+/// The reference resolver does not know the version of TILE that takes `i8`.
+#[test]
+fn copies_of_integers_equal_the_default_resolver() {
+    let graphs: Vec<Graph> =
+        (0..20).flat_map(|seed| [DType::I8, DType::U8].map(|dtype| tile(seed, dtype))).collect();
+    judge(&graphs, Resolver::Default, same_bytes);
+}
+
 #[test]
 fn integer_operators_equal_the_reference_resolver() {
     type Make = fn(u64, DType) -> Graph;
-    const OPERATORS: [(Make, u64); 7] = [
+    const OPERATORS: [(Make, u64); 14] = [
+        (depthwise, 100),
+        (elementwise, 200),
+        (concat, 40),
+        (pad, 20),
+        (resize, 100),
+        (strided_slice, 40),
+        (arg_max, 30),
         (convolution, 100),
         (fully_connected, 150),
         (activation, 40),

@@ -35,6 +35,7 @@ fn run_batch(graph: &Graph, batch: usize, input: &[f32]) -> Vec<f32> {
         View::F32(values) => values.to_vec(),
         View::I8(values) => values.iter().map(|&value| scaled(value.into())).collect(),
         View::U8(values) => values.iter().map(|&value| scaled(value.into())).collect(),
+        View::I32(_) | View::I64(_) => panic!("expected floats or bytes"),
     }
 }
 

@@ -34,7 +34,7 @@ fn run(graph: &Graph, input: &[f32]) -> Vec<f32> {
     session.run().expect("runs");
     match session.output(0).expect("has an output") {
         View::F32(values) => values.to_vec(),
-        View::I8(_) | View::U8(_) => panic!("expected floats"),
+        View::I8(_) | View::U8(_) | View::I32(_) | View::I64(_) => panic!("expected floats"),
     }
 }
 
@@ -94,7 +94,7 @@ fn run_integers(graph: &Graph, input: &[u8]) -> Vec<u8> {
     match session.output(0).expect("has an output") {
         View::I8(values) => values.iter().map(|value| value.cast_unsigned()).collect(),
         View::U8(values) => values.to_vec(),
-        View::F32(_) => panic!("expected integers"),
+        View::F32(_) | View::I32(_) | View::I64(_) => panic!("expected bytes"),
     }
 }
 

@@ -223,6 +223,9 @@ fn opaque_attributes(graph: &Graph) -> Vec<(String, [usize; 1], TensorData)> {
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
+        | Op::ArgMax(_)
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)

@@ -9,7 +9,7 @@ mod units;
 
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, Node, NodeId, TensorId};
-use crate::op::{Concat, ConvKind, Op};
+use crate::op::{ArgMax, Concat, ConvKind, Op};
 use std::collections::{BTreeMap, BTreeSet};
 use units::{UnitId, Units};
 
@@ -206,6 +206,25 @@ impl Finder<'_> {
                 self.keep(x, &format!("reshape `{}` mixes them with other axes", node.name));
                 vec![None; self.channels(node)]
             }
+            Op::StridedSlice(slice) => {
+                let innermost = self.graph.tensor(x).shape.rank() - 1;
+                if slice.axes.iter().any(|part| part.axis == innermost) {
+                    self.keep(x, &format!("strided slice `{}` takes them by their positions", node.name));
+                    vec![None; self.channels(node)]
+                } else {
+                    units
+                }
+            }
+            // A channel that stands several times goes everywhere.
+            Op::Tile { .. } => units.iter().copied().cycle().take(self.channels(node)).collect(),
+            Op::ArgMax(ArgMax { axis, .. }) => {
+                if axis + 1 == self.graph.tensor(x).shape.rank() {
+                    self.keep(x, &format!("arg max `{}` tells their positions", node.name));
+                    vec![None; self.channels(node)]
+                } else {
+                    units
+                }
+            }
             Op::Opaque(opaque) => {
                 let reason =
                     format!("they reach `{}`, an operator {} that is not understood", node.name, opaque.code);
@@ -316,6 +335,8 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
             | Op::Resize2d(_)
             | Op::Pool2d(_)
             | Op::GlobalPool2d { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
             | Op::Dropout(_)
             | Op::FakeQuantize(_)
             | Op::Quantize { .. } => true,
@@ -324,6 +345,7 @@ pub fn nonlinearity_output(graph: &Graph, layer: NodeId) -> Option<TensorId> {
             | Op::FullyConnected(_)
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Opaque(_) => false,
         };

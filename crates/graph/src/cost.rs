@@ -94,6 +94,9 @@ fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Resize2d(_)
         | Op::Flatten
         | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
+        | Op::ArgMax(_)
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)

@@ -2,13 +2,13 @@
 
 use crate::error::{GraphError, Result};
 use crate::graph::{Graph, Node};
-use crate::op::{ConvTranspose2d, FakeQuantize, Op, Padding};
+use crate::op::{ArgMax, ConvTranspose2d, FakeQuantize, Op, Padding, StridedSlice};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
 /// Shape and element type of a node's only output.
 ///
-/// The batch stays symbolic. The element type is that of the first input.
+/// The batch stays symbolic. The element type is that of the first input, unless the operator says otherwise.
 ///
 /// # Errors
 /// If the inputs do not fit the operator, or the operator is opaque.
@@ -179,6 +179,59 @@ pub fn infer_output(graph: &Graph, node: &Node) -> Result<(Shape, DType)> {
             }
             Shape::new(std::iter::once(batch).chain(reshaped.dims().iter().copied()).collect())
         }
+        Op::StridedSlice(StridedSlice { axes }) => {
+            context.arity(1, 1)?;
+            let mut dims = context.filled(x)?;
+            if !axes.is_sorted_by(|a, b| a.axis < b.axis) {
+                return Err(context.invalid("expected each axis once, in ascending order".to_owned()));
+            }
+            for part in axes {
+                let size = context.behind_batch(x, part.axis)?;
+                let last = part.count.checked_sub(1).and_then(|steps| steps.checked_mul(part.step));
+                let last = last.and_then(|last| last.checked_add(part.start)).filter(|_| part.step > 0);
+                if last.is_none_or(|last| last >= size) {
+                    return Err(context.invalid(format!(
+                        "expected at least one index below {size} and a step of at least 1 along axis {}, found {} \
+                         from {} in steps of {}",
+                        part.axis, part.count, part.start, part.step
+                    )));
+                }
+                dims[part.axis] = part.count.into();
+            }
+            Shape::new(dims)
+        }
+        Op::Tile { repeats } => {
+            context.arity(1, 1)?;
+            let mut dims = context.filled(x)?;
+            context.equal("repeats", dims.len() - 1, repeats.len())?;
+            for (axis, &repeats) in (1..).zip(repeats) {
+                let size = context.behind_batch(x, axis)?.checked_mul(repeats).filter(|&size| size > 0);
+                let size = size.ok_or_else(|| {
+                    context.invalid(format!(
+                        "expected {} to stand at least once along axis {axis} and to fit in memory, found {repeats} times",
+                        x.shape
+                    ))
+                })?;
+                dims[axis] = size.into();
+            }
+            Shape::new(dims)
+        }
+        Op::ArgMax(ArgMax { axis, dtype }) => {
+            context.arity(1, 1)?;
+            let mut dims = context.filled(x)?;
+            let size = context.behind_batch(x, *axis)?;
+            let greatest = match dtype {
+                DType::I32 | DType::I64 => dtype.integer_range().map(|(_, greatest)| greatest),
+                DType::F32 | DType::I8 | DType::U8 | DType::I16 => None,
+            };
+            if !greatest.is_some_and(|greatest| i64::try_from(size).is_ok_and(|size| size <= greatest)) {
+                return Err(context.invalid(format!(
+                    "expected i32 or i64 that hold the indices of {size} values, found {dtype}"
+                )));
+            }
+            dims.remove(*axis);
+            return Ok((Shape::new(dims), *dtype));
+        }
         Op::Quantize { dtype } => {
             context.arity(1, 1)?;
             if dtype.integer_range().is_none() {
@@ -252,6 +305,28 @@ impl<'a> Context<'a> {
         match x.shape.image() {
             Some(sizes) if sizes.iter().all(|&size| size > 0) => Ok(sizes),
             Some(_) | None => Err(self.invalid(format!("expected an input [N, H, W, C], found {}", x.shape))),
+        }
+    }
+
+    /// The dimensions of an input with a batch and something in it.
+    fn filled(&self, x: &Tensor) -> Result<Vec<Dim>> {
+        let dims = x.shape.dims();
+        if dims.is_empty() || dims.contains(&Dim::Fixed(0)) {
+            return Err(
+                self.invalid(format!("expected an input with a batch and no size of 0, found {}", x.shape))
+            );
+        }
+        Ok(dims.to_vec())
+    }
+
+    /// The size of an axis other than the batch.
+    fn behind_batch(&self, x: &Tensor, axis: usize) -> Result<usize> {
+        match x.shape.dims().get(axis) {
+            Some(Dim::Fixed(size)) if axis > 0 => Ok(*size),
+            Some(Dim::Fixed(_) | Dim::Batch(_)) | None => {
+                Err(self
+                    .invalid(format!("expected an axis of {} other than the batch, found {axis}", x.shape)))
+            }
         }
     }
 
@@ -341,11 +416,7 @@ impl<'a> Context<'a> {
     /// The shape of all inputs side by side along `axis`.
     fn join(&self, x: &Tensor, axis: usize) -> Result<Shape> {
         let mut dims = x.shape.dims().to_vec();
-        if axis == 0 || axis >= dims.len() {
-            return Err(
-                self.invalid(format!("expected an axis of {} other than the batch, found {axis}", x.shape))
-            );
-        }
+        self.behind_batch(x, axis)?;
         let mut total = 0usize;
         for position in 0..self.node.inputs.len() {
             let part = self.input(position, "x")?;

@@ -23,9 +23,9 @@ pub use error::{GraphError, Result};
 pub use graph::{Graph, Node, NodeId, TensorId};
 pub use infer::infer_output;
 pub use op::{
-    Activation, BatchNorm, Binary, Concat, Conv2d, ConvKind, ConvTranspose2d, Dropout, Elementwise,
-    FakeQuantize, FullyConnected, Op, Opaque, Pad, Padding, Pool2d, PoolKind, Resize2d, ResizeCoordinates,
-    ResizeMethod, Softmax,
+    Activation, ArgMax, AxisSlice, BatchNorm, Binary, Concat, Conv2d, ConvKind, ConvTranspose2d, Dropout,
+    Elementwise, FakeQuantize, FullyConnected, Op, Opaque, Pad, Padding, Pool2d, PoolKind, Resize2d,
+    ResizeCoordinates, ResizeMethod, Softmax, StridedSlice,
 };
 pub use shape::{Batch, Dim, Shape};
 pub use tensor::{DType, Quantization, Tensor, TensorData};

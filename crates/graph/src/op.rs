@@ -50,6 +50,16 @@ pub enum Op {
         /// The sizes behind the batch, whose product is that of the input's.
         shape: Vec<usize>,
     },
+    /// Evenly spaced indices of `x [N,…]` along some of its axes, and all along the others.
+    StridedSlice(StridedSlice),
+    /// Copies of `x [N,…]` side by side.
+    Tile {
+        /// How often `x` stands along each axis behind the batch.
+        repeats: Vec<usize>,
+    },
+    /// The index of the greatest value along an axis of `x [N,…]`, the first of equals. The axis goes; the indices are
+    /// integers without a scale.
+    ArgMax(ArgMax),
     /// Softmax over the innermost axis.
     Softmax(Softmax),
     /// In training, values of `x` are zeroed at random and the others scaled up; else `x` unchanged.
@@ -91,6 +101,9 @@ impl Op {
             Self::GlobalPool2d { kind: PoolKind::Average } => "global average pooling",
             Self::Flatten => "flatten",
             Self::Reshape { .. } => "reshape",
+            Self::StridedSlice(_) => "strided slice",
+            Self::Tile { .. } => "tile",
+            Self::ArgMax(_) => "arg max",
             Self::Softmax(_) => "softmax",
             Self::Dropout(_) => "dropout",
             Self::FakeQuantize(_) => "fake quantization",
@@ -117,6 +130,9 @@ impl Op {
             | Self::GlobalPool2d { .. }
             | Self::Flatten
             | Self::Reshape { .. }
+            | Self::StridedSlice(_)
+            | Self::Tile { .. }
+            | Self::ArgMax(_)
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -142,6 +158,9 @@ impl Op {
             | Self::GlobalPool2d { .. }
             | Self::Flatten
             | Self::Reshape { .. }
+            | Self::StridedSlice(_)
+            | Self::Tile { .. }
+            | Self::ArgMax(_)
             | Self::Softmax(_)
             | Self::Dropout(_)
             | Self::FakeQuantize(_)
@@ -401,6 +420,35 @@ pub enum ResizeCoordinates {
     AlignCorners,
     /// `(i + ½) · input / output − ½`.
     HalfPixel,
+}
+
+/// Attributes of a strided slice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StridedSlice {
+    /// What stays along each axis that does not stay whole, by ascending axis; never the batch, axis 0.
+    pub axes: Vec<AxisSlice>,
+}
+
+/// What stays of one axis: the indices `start`, `start + step`, and so on, `count` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AxisSlice {
+    /// The axis.
+    pub axis: usize,
+    /// The first index.
+    pub start: usize,
+    /// From one index to the next; at least 1.
+    pub step: usize,
+    /// How many indices stay; at least 1.
+    pub count: usize,
+}
+
+/// Attributes of arg max.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArgMax {
+    /// The axis that is searched; never the batch, axis 0.
+    pub axis: usize,
+    /// Type of the indices: [`DType::I32`] or [`DType::I64`].
+    pub dtype: DType,
 }
 
 /// Attributes of dropout.

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, RunError};
 use crate::lower::affine;
-use taper_graph::{DType, Graph, TensorId};
+use taper_graph::{DType, Graph, TensorData, TensorId};
 use taper_kernels::int8::{self, Affine};
 
 /// Something that can run graphs: the CPU, an accelerator, a simulation of one.
@@ -52,7 +52,8 @@ pub trait Session: Send {
     /// If there is no such output.
     fn output(&self, index: usize) -> Result<View<'_>>;
 
-    /// Writes the real values of output `index` to `values`, dequantized if the output holds integers.
+    /// Writes the real values of output `index` to `values`, dequantized if the output holds integers. Indices, which have
+    /// no scale, become the nearest floats.
     ///
     /// # Errors
     /// If there is no such output, or the length differs from the output's.
@@ -64,6 +65,8 @@ pub trait Session: Send {
             View::F32(reals) => values.copy_from_slice(reals),
             View::I8(integers) => int8::dequantize(port.affine()?, integers, values),
             View::U8(integers) => int8::dequantize(port.affine()?, integers, values),
+            View::I32(indices) => widen(indices, values, |index| index as f32),
+            View::I64(indices) => widen(indices, values, |index| index as f32),
         }
         Ok(())
     }
@@ -140,6 +143,10 @@ pub enum View<'a> {
     I8(&'a [i8]),
     /// 8-bit unsigned integers.
     U8(&'a [u8]),
+    /// Indices of 32 bits.
+    I32(&'a [i32]),
+    /// Indices of 64 bits.
+    I64(&'a [i64]),
 }
 
 impl<'a> View<'a> {
@@ -148,22 +155,36 @@ impl<'a> View<'a> {
     pub fn floats(self) -> Option<&'a [f32]> {
         match self {
             Self::F32(values) => Some(values),
-            Self::I8(_) | Self::U8(_) => None,
+            Self::I8(_) | Self::U8(_) | Self::I32(_) | Self::I64(_) => None,
         }
     }
 
-    /// The real values that those of `tensor` stand for.
+    /// The real values that those of `tensor` stand for; indices become the nearest floats.
     ///
     /// # Errors
-    /// If they are integers, and the tensor has no scale and zero point.
+    /// If they are integers of 8 bits, and the tensor has no scale and zero point.
     pub fn real(self, graph: &Graph, tensor: TensorId) -> Result<Vec<f32>> {
         let mut reals = vec![0.0; self.len()];
         match self {
             Self::F32(values) => reals.copy_from_slice(values),
             Self::I8(values) => int8::dequantize(affine(graph, tensor)?, values, &mut reals),
             Self::U8(values) => int8::dequantize(affine(graph, tensor)?, values, &mut reals),
+            Self::I32(indices) => widen(indices, &mut reals, |index| index as f32),
+            Self::I64(indices) => widen(indices, &mut reals, |index| index as f32),
         }
         Ok(reals)
+    }
+
+    /// A copy of the values.
+    #[must_use]
+    pub fn to_data(self) -> TensorData {
+        match self {
+            Self::F32(values) => TensorData::F32(values.to_vec()),
+            Self::I8(values) => TensorData::I8(values.to_vec()),
+            Self::U8(values) => TensorData::U8(values.to_vec()),
+            Self::I32(values) => TensorData::I32(values.to_vec()),
+            Self::I64(values) => TensorData::I64(values.to_vec()),
+        }
     }
 
     /// Number of elements.
@@ -173,6 +194,8 @@ impl<'a> View<'a> {
             Self::F32(values) => values.len(),
             Self::I8(values) => values.len(),
             Self::U8(values) => values.len(),
+            Self::I32(values) => values.len(),
+            Self::I64(values) => values.len(),
         }
     }
 
@@ -189,6 +212,14 @@ impl<'a> View<'a> {
             Self::F32(_) => DType::F32,
             Self::I8(_) => DType::I8,
             Self::U8(_) => DType::U8,
+            Self::I32(_) => DType::I32,
+            Self::I64(_) => DType::I64,
         }
+    }
+}
+
+fn widen<T: Copy>(from: &[T], to: &mut [f32], convert: impl Fn(T) -> f32) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = convert(from);
     }
 }

@@ -86,6 +86,8 @@ fn view<'a>(memory: &'a Memory, place: &Place) -> View<'a> {
         Element::F32 => View::F32(memory.f32.read(range)),
         Element::I8 => View::I8(memory.i8.read(range)),
         Element::U8 => View::U8(memory.u8.read(range)),
+        Element::I32 => View::I32(memory.i32.read(range)),
+        Element::I64 => View::I64(memory.i64.read(range)),
         Element::I16 => unreachable!("only scratch is i16"),
     }
 }
@@ -124,6 +126,8 @@ impl Session for CpuSession {
             View::F32(values) => memory.f32.write(range).copy_from_slice(values),
             View::I8(values) => memory.i8.write(range).copy_from_slice(values),
             View::U8(values) => memory.u8.write(range).copy_from_slice(values),
+            View::I32(values) => memory.i32.write(range).copy_from_slice(values),
+            View::I64(values) => memory.i64.write(range).copy_from_slice(values),
         }
         Ok(())
     }
@@ -136,6 +140,9 @@ impl Session for CpuSession {
             Element::F32 => memory.f32.write(range).copy_from_slice(values),
             Element::I8 => int8::quantize(port.affine()?, values, memory.i8.write(range)),
             Element::U8 => int8::quantize(port.affine()?, values, memory.u8.write(range)),
+            Element::I32 | Element::I64 => {
+                return Err(port.values(format!("expected indices {}, found real values", port.dtype)));
+            }
             Element::I16 => unreachable!("only scratch is i16"),
         }
         Ok(())

@@ -4,7 +4,7 @@ mod layer;
 mod maps;
 
 use crate::error::{Result, RunError};
-use crate::kernel::{F32Kernel, IntegerKernel, Kernel};
+use crate::kernel::{F32Kernel, IntegerKernel, Kernel, Move};
 use taper_graph::{
     Activation, BatchNorm, DType, Graph, GraphError, Node, Op, Pool2d, PoolKind, Quantization, Tensor,
     TensorData, TensorId,
@@ -30,6 +30,9 @@ pub(crate) fn lower(graph: &Graph, node: &Node, batch: usize, isa: Isa) -> Resul
         Op::Pool2d(pool) => context.pool(pool),
         Op::GlobalPool2d { kind } => context.global_pool(*kind),
         Op::Flatten | Op::Reshape { .. } | Op::Dropout(_) => context.view(),
+        Op::StridedSlice(slice) => context.strided_slice(slice),
+        Op::Tile { repeats } => context.tile(repeats),
+        Op::ArgMax(arg_max) => context.arg_max(arg_max),
         Op::Softmax(softmax) => context.softmax(softmax.beta),
         Op::FakeQuantize(fake) => context.fake_quantize(fake.bits),
         Op::Quantize { .. } => context.quantize(),
@@ -207,6 +210,19 @@ impl<'a> Context<'a> {
             DType::F32 => float(),
             DType::I8 => quantization().and_then(|(x, y)| signed(x, y)),
             DType::U8 => quantization().and_then(|(x, y)| unsigned(x, y)),
+            dtype @ (DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
+        }
+    }
+
+    /// A kernel that leaves values as they are.
+    fn moving(&self, kernel: Move) -> Result<Kernel> {
+        let kernel = Kernel::Move(kernel);
+        match self.tensor(self.x()).dtype {
+            DType::F32 => Ok(kernel),
+            DType::I8 | DType::U8 => {
+                self.same_quantization(affine(self.graph, self.x())?, affine(self.graph, self.y())?)?;
+                Ok(kernel)
+            }
             dtype @ (DType::I16 | DType::I32 | DType::I64) => Err(self.unsupported_dtype(dtype)),
         }
     }

@@ -78,15 +78,26 @@ pub(crate) struct Memory {
     pub(crate) i8: Arena<i8>,
     pub(crate) u8: Arena<u8>,
     pub(crate) i16: Arena<i16>,
+    pub(crate) i32: Arena<i32>,
+    pub(crate) i64: Arena<i64>,
 }
 
 impl Memory {
     /// Arenas of so many elements, in the order of [`Element::ALL`]. `None` if the system has not so much memory.
-    pub(crate) fn new([f32, i8, u8, i16]: [usize; Element::ALL.len()]) -> Option<Self> {
-        Some(Self { f32: Arena::new(f32)?, i8: Arena::new(i8)?, u8: Arena::new(u8)?, i16: Arena::new(i16)? })
+    pub(crate) fn new([f32, i8, u8, i16, i32, i64]: [usize; Element::ALL.len()]) -> Option<Self> {
+        Some(Self {
+            f32: Arena::new(f32)?,
+            i8: Arena::new(i8)?,
+            u8: Arena::new(u8)?,
+            i16: Arena::new(i16)?,
+            i32: Arena::new(i32)?,
+            i64: Arena::new(i64)?,
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.f32.bytes() + self.i8.bytes() + self.u8.bytes() + self.i16.bytes()
+        let reals = self.f32.bytes();
+        let integers = self.i8.bytes() + self.u8.bytes() + self.i16.bytes();
+        reals + integers + self.i32.bytes() + self.i64.bytes()
     }
 }

@@ -121,7 +121,12 @@ impl Buffers {
             activations(graph, node).for_each(|x| this.keep(x, step));
             match kernel {
                 Kernel::View => this.of_tensor[y.0] = this.of_tensor[x.0],
-                Kernel::F32(_) | Kernel::Integer(_) | Kernel::Quantize(_) | Kernel::Rescale(_) => {
+                Kernel::Move(_)
+                | Kernel::ArgMax(_)
+                | Kernel::F32(_)
+                | Kernel::Integer(_)
+                | Kernel::Quantize(_)
+                | Kernel::Rescale(_) => {
                     this.add_tensor(graph, batch, y, step)?;
                 }
             }
@@ -143,8 +148,11 @@ impl Buffers {
             DType::F32 => Element::F32,
             DType::I8 => Element::I8,
             DType::U8 => Element::U8,
-            DType::I16 | DType::I32 | DType::I64 => {
-                return Err(invalid(graph, id, format!("expected f32, i8 or u8, found {}", tensor.dtype)));
+            DType::I32 => Element::I32,
+            DType::I64 => Element::I64,
+            DType::I16 => {
+                let message = format!("expected f32, i8, u8, i32 or i64, found {}", tensor.dtype);
+                return Err(invalid(graph, id, message));
             }
         };
         let len = tensor.shape.with_batch(batch).iter().product();

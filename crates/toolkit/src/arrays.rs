@@ -43,11 +43,7 @@ pub fn run_on_arrays(model: &Path, inputs: &[PathBuf], output: &Path) -> Result<
     let mut taken = BTreeSet::new();
     let mut written = Vec::new();
     for (index, port) in session.outputs().iter().enumerate() {
-        let data = match session.output(index)? {
-            View::F32(values) => TensorData::F32(values.to_vec()),
-            View::I8(values) => TensorData::I8(values.to_vec()),
-            View::U8(values) => TensorData::U8(values.to_vec()),
-        };
+        let data = session.output(index)?.to_data();
         let file = output.join(file_name(&port.name, index, &mut taken));
         write_file_atomic(&file, &npy::write(&Array { sizes: port.sizes.clone(), data }))?;
         let (name, shape, dtype) = (port.name.clone(), port.sizes.clone(), port.dtype.to_string());

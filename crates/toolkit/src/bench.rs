@@ -54,7 +54,8 @@ pub fn bench_train(options: &TrainBenchOptions) -> Result<TrainBench> {
     let threads = pool.current_num_threads();
     let settings = TrainConfig { memory_budget_mb: options.memory_budget_mb, ..TrainConfig::default() };
     let settings = settings.network_settings(1);
-    let speed = pool.install(|| StepBenchmark::new(&graph, options.batch, &settings)?.run(options.duration))?;
+    let speed =
+        pool.install(|| StepBenchmark::new(&graph, options.batch, &settings)?.run(options.duration))?;
     Ok(TrainBench {
         network: options.network.clone(),
         batch: options.batch,

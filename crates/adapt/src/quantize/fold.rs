@@ -135,6 +135,9 @@ fn may_hold(op: &Op) -> bool {
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
+        | Op::ArgMax(_)
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)

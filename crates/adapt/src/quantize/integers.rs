@@ -61,13 +61,16 @@ fn quantize_node(
         | Op::Concat(_)
         | Op::Pad(_)
         | Op::Resize2d(_)
+        | Op::ArgMax(_)
         | Op::FakeQuantize(_) => return Err(unsupported(graph, node, "has no integer form here")),
         Op::Dropout(_) => return Err(unsupported(graph, node, "serves training: fold it away first")),
         // These keep the scale of their input, so that they need no arithmetic or only a mean.
         Op::Pool2d(_)
         | Op::GlobalPool2d { kind: PoolKind::Max | PoolKind::Average }
         | Op::Flatten
-        | Op::Reshape { .. } => integers
+        | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. } => integers
             .tensor(node.inputs[0])
             .quantization
             .clone()

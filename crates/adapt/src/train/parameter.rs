@@ -263,6 +263,9 @@ fn role(op: &Op, position: usize) -> Role {
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Quantize { .. }
             | Op::Opaque(_),

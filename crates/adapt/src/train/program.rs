@@ -177,6 +177,9 @@ impl Builder<'_> {
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Quantize { .. }
             | Op::Opaque(_) => self.emit(id, node, output),

@@ -1,7 +1,7 @@
 //! A TFLite file becomes a graph.
 
 use super::flat::{Field, Table, Tables};
-use super::ops::{self, Code, Source, Uses, padding};
+use super::ops::{self, Code, Source, Uses, padding, transposed};
 use super::schema::{self, builtin};
 use super::{archive, metadata, signature, tensor};
 use crate::budget::Budget;
@@ -14,7 +14,8 @@ use taper_graph::{Graph, Node, Op, Tensor, TensorId, infer_output};
 /// Operators that the graph does not know, or not in the form that the file has, become [`Op::Opaque`]; the state and
 /// the intermediate tensors of such an operator go into its attributes. A node gets the name of the tensor it writes. A
 /// tensor without a name becomes `tensor_7`, by its position; of equal names, the second gets `_1` behind it, and so on.
-/// Constants that only described an operator (axes, target shapes, paddings) go with it. Metadata is kept, what is not
+/// Operators that the graph has as several become several nodes: a SPLIT a slice for each output, a MEAN without the axes that
+/// it takes a pooling and a reshape. Constants that only described an operator (axes, target shapes, paddings) go with it. Metadata is kept, what is not
 /// text as hexadecimal digits under `hex:NAME`; signatures that differ from what [`write`](super::write) makes stand
 /// under `tflite.signatures`, and an archive of files behind the model under `tflite.archive`.
 ///
@@ -55,6 +56,7 @@ pub fn read(bytes: &[u8]) -> Result<Graph> {
         graph.metadata.insert(archive::METADATA.to_owned(), archive);
     }
     padding::fuse(&mut graph);
+    transposed::fuse(&mut graph);
     if graph.nodes.iter().all(|node| !matches!(node.op, Op::Opaque(_))) {
         // The writer knows what understood operators need; only for opaque ones the file's word is needed.
         graph.metadata.remove(schema::MIN_RUNTIME_VERSION);
@@ -219,18 +221,25 @@ fn read_operators(
             uses: &uses,
         };
         let builtin = source.code.builtin;
-        let (op, inputs) = source.read()?;
-        ops::adopt(builtin, &op, &inputs, &mut graph.tensors);
-        let name = match outputs.first() {
-            Some(&output) => graph.tensor(output).name.clone(),
-            None => format!("{}_{position}", op.name()),
-        };
-        let carried =
-            if let Op::Opaque(opaque) = &op { opaque.code.len() + opaque.attributes.len() } else { 0 };
-        budget.spend(size_of::<Node>() + 3 * name.len() + carried, "operators")?;
-        graph.nodes.push(Node { name, op, inputs, outputs });
-        open_batch(graph);
+        let ops::Nodes { nodes, between } = source.read()?;
+        for tensor in between {
+            budget.spend(size_of::<Tensor>() + 3 * tensor.name.len(), "operators")?;
+            graph.tensors.push(tensor);
+        }
+        for (op, inputs, outputs) in nodes {
+            ops::adopt(builtin, &op, &inputs, &mut graph.tensors);
+            let name = match outputs.first() {
+                Some(&output) => graph.tensor(output).name.clone(),
+                None => format!("{}_{position}", op.name()),
+            };
+            let carried =
+                if let Op::Opaque(opaque) = &op { opaque.code.len() + opaque.attributes.len() } else { 0 };
+            budget.spend(size_of::<Node>() + 3 * name.len() + carried, "operators")?;
+            graph.nodes.push(Node { name, op, inputs, outputs });
+            open_batch(graph);
+        }
     }
+    make_unique(graph.tensors.iter_mut().map(|tensor| &mut tensor.name));
     make_unique(graph.nodes.iter_mut().map(|node| &mut node.name));
     Ok(())
 }

@@ -144,6 +144,21 @@ tables! {
         AXIS = 0 "axis",
         ACTIVATION = 1 "fused_activation_function",
     }
+    strided_slice_options "StridedSliceOptions" {
+        BEGIN_MASK = 0 "begin_mask",
+        END_MASK = 1 "end_mask",
+        ELLIPSIS_MASK = 2 "ellipsis_mask",
+        NEW_AXIS_MASK = 3 "new_axis_mask",
+        SHRINK_AXIS_MASK = 4 "shrink_axis_mask",
+        OFFSET = 5 "offset",
+    }
+    /// `PackOptions` and `UnpackOptions` alike.
+    pack_options "PackOptions" {
+        AXIS = 1 "axis",
+    }
+    arg_max_options "ArgMaxOptions" {
+        OUTPUT_TYPE = 0 "output_type",
+    }
     resize_bilinear_options "ResizeBilinearOptions" {
         ALIGN_CORNERS = 2 "align_corners",
         HALF_PIXEL_CENTERS = 3 "half_pixel_centers",
@@ -178,15 +193,23 @@ pub(super) mod builtin {
     pub(in super::super) const SUB: i32 = 41;
     pub(in super::super) const DIV: i32 = 42;
     pub(in super::super) const SQUEEZE: i32 = 43;
+    pub(in super::super) const STRIDED_SLICE: i32 = 45;
+    pub(in super::super) const SPLIT: i32 = 49;
     pub(in super::super) const PRELU: i32 = 54;
     pub(in super::super) const MAXIMUM: i32 = 55;
+    pub(in super::super) const ARG_MAX: i32 = 56;
     pub(in super::super) const MINIMUM: i32 = 57;
     pub(in super::super) const PADV2: i32 = 60;
+    pub(in super::super) const SLICE: i32 = 65;
     pub(in super::super) const TRANSPOSE_CONV: i32 = 67;
+    pub(in super::super) const TILE: i32 = 69;
     pub(in super::super) const EXPAND_DIMS: i32 = 70;
     pub(in super::super) const REDUCE_MAX: i32 = 82;
+    pub(in super::super) const PACK: i32 = 83;
+    pub(in super::super) const UNPACK: i32 = 88;
     pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: i32 = 97;
     pub(in super::super) const LEAKY_RELU: i32 = 98;
+    pub(in super::super) const SPLIT_V: i32 = 102;
     pub(in super::super) const ELU: i32 = 111;
     pub(in super::super) const QUANTIZE: i32 = 114;
     pub(in super::super) const HARD_SWISH: i32 = 117;
@@ -212,9 +235,15 @@ pub(super) mod options {
     pub(in super::super) const SUB: u8 = 28;
     pub(in super::super) const DIV: u8 = 29;
     pub(in super::super) const SQUEEZE: u8 = 30;
+    pub(in super::super) const STRIDED_SLICE: u8 = 32;
     pub(in super::super) const MAXIMUM_MINIMUM: u8 = 39;
+    pub(in super::super) const ARG_MAX: u8 = 40;
     pub(in super::super) const PADV2: u8 = 43;
+    pub(in super::super) const SLICE: u8 = 48;
     pub(in super::super) const TRANSPOSE_CONV: u8 = 49;
+    pub(in super::super) const TILE: u8 = 51;
+    pub(in super::super) const PACK: u8 = 59;
+    pub(in super::super) const UNPACK: u8 = 64;
     pub(in super::super) const RESIZE_NEAREST_NEIGHBOR: u8 = 74;
     pub(in super::super) const LEAKY_RELU: u8 = 75;
     pub(in super::super) const QUANTIZE: u8 = 89;

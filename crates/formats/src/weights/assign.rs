@@ -113,6 +113,9 @@ fn layers(graph: &Graph) -> Vec<Layer<'_>> {
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)

@@ -4,7 +4,7 @@
 //! combination of types and zero points is one kernel, and products of pairs add up in one instruction.
 
 use super::dot::{Dot, Pairs};
-use super::multiplier::{Factors, Multiplier, apply_real};
+use super::multiplier::{LaneFactors, per_lane};
 use super::{ConvQuantization, Integer};
 use crate::cpu::{Isa, LANES, Simd, WithSimd};
 use crate::nhwc::ConvShape;
@@ -27,13 +27,6 @@ pub struct Conv {
     input_zero: i32,
     output_zero: i32,
     range: [i32; 2],
-}
-
-/// [`Factors`], laid out as the lanes are.
-#[derive(Debug, Clone)]
-enum LaneFactors {
-    Fixed(Vec<[Multiplier; LANES]>),
-    Real(Vec<[f64; LANES]>),
 }
 
 impl Conv {
@@ -65,11 +58,12 @@ impl Conv {
             isa,
             depth,
             weights: packed,
-            bias: per_lane(&lowered, |channel| bias.map_or(0, |bias| bias[channel])),
-            factors: match &quantization.factors {
-                Factors::Fixed(factors) => LaneFactors::Fixed(per_lane(&lowered, |channel| factors[channel])),
-                Factors::Real(factors) => LaneFactors::Real(per_lane(&lowered, |channel| factors[channel])),
-            },
+            bias: per_lane(lowered.blocks(), |block, lane| {
+                lowered.channel(block, lane).and_then(|channel| bias.map(|bias| bias[channel]))
+            }),
+            factors: LaneFactors::new(&quantization.factors, lowered.blocks(), |block, lane| {
+                lowered.channel(block, lane)
+            }),
             input_zero: quantization.input_zero,
             output_zero: quantization.output_zero,
             range: quantization.range,
@@ -87,11 +81,7 @@ impl Conv {
     /// Bytes of the packed weights, the bias and the factors.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        let factors = match &self.factors {
-            LaneFactors::Fixed(factors) => size_of_val(&factors[..]),
-            LaneFactors::Real(factors) => size_of_val(&factors[..]),
-        };
-        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..]) + factors
+        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..]) + self.factors.bytes()
     }
 
     /// Convolves `x [N,H,W,I]` into `y [N,OH,OW,O]`.
@@ -125,18 +115,7 @@ impl Conv {
     /// From sums to outputs.
     #[inline(always)]
     fn scale(&self, block: usize, lanes: &mut [i32; LANES]) {
-        match &self.factors {
-            LaneFactors::Fixed(factors) => {
-                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
-                    *lane = factor.apply(*lane);
-                }
-            }
-            LaneFactors::Real(factors) => {
-                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
-                    *lane = apply_real(*factor, *lane);
-                }
-            }
-        }
+        self.factors.apply(block, lanes);
         for lane in lanes {
             *lane = lane.saturating_add(self.output_zero).max(self.range[0]).min(self.range[1]);
         }
@@ -154,13 +133,6 @@ impl Conv {
             Isa::Portable(dot) => Rows { dot, conv: self, x, y, first }.run(),
         }
     }
-}
-
-/// The value of each lane's channel; the default in lanes past the last channel.
-fn per_lane<V: Copy + Default>(lowered: &Lowered, of: impl Fn(usize) -> V) -> Vec<[V; LANES]> {
-    (0..lowered.blocks())
-        .map(|block| std::array::from_fn(|lane| lowered.channel(block, lane).map_or_else(V::default, &of)))
-        .collect()
 }
 
 /// Some whole output rows of a convolution.

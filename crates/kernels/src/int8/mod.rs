@@ -3,12 +3,15 @@
 //! An activation is `i8` or `u8` with one [`Affine`] quantization; weights have zero point 0 (`i8`) or one for the
 //! whole tensor (`u8`); sums and biases are `i32`. The arithmetic is that of TFLite's reference kernels
 //! (`tflite/kernels/internal/reference`): convolutions round twice in fixed point, fully connected layers once in f64
-//! (see [`Factors`]). [`mod@reference`] defines convolution; [`Conv`] equals it.
+//! (see [`Factors`]). [`mod@reference`] defines convolution; [`Conv`] and [`Depthwise`] equal it.
 
 pub mod reference;
 
+mod arrange;
 mod conv;
+mod depthwise;
 mod dot;
+mod elementwise;
 mod multiplier;
 mod pool;
 mod rescale;
@@ -17,7 +20,10 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 
+pub use arrange::{ScaledPart, bilinear};
 pub use conv::Conv;
+pub use depthwise::Depthwise;
+pub use elementwise::{Elementwise, IntegerBinary};
 pub use multiplier::{Factors, Multiplier, real_factor};
 pub use pool::{GlobalAverage, average_pool, max_pool};
 pub use rescale::Rescale;
@@ -26,7 +32,7 @@ pub use softmax::Softmax;
 use crate::nhwc::Fused;
 
 /// The integer types of activations and weights.
-pub trait Integer: Copy + Default + Ord + Send + Sync + 'static {
+pub trait Integer: Copy + Default + Ord + Into<i32> + Send + Sync + 'static {
     /// Least value.
     const MIN: i32;
     /// Greatest value.

@@ -1,5 +1,7 @@
 //! Multiplication of an integer by a real factor.
 
+use crate::cpu::LANES;
+
 /// How the sums of a layer's output channels become outputs: one factor for each channel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Factors {
@@ -18,6 +20,63 @@ impl Factors {
             Self::Real(factors) => apply_real(factors[channel], sum),
         }
     }
+}
+
+/// [`Factors`] of output channels that lie in the lanes of blocks.
+#[derive(Debug, Clone)]
+pub(super) enum LaneFactors {
+    Fixed(Vec<[Multiplier; LANES]>),
+    Real(Vec<[f64; LANES]>),
+}
+
+impl LaneFactors {
+    /// The factors of the channel that `channel(block, lane)` gives; any in lanes past the last channel.
+    pub(super) fn new(
+        factors: &Factors,
+        blocks: usize,
+        channel: impl Fn(usize, usize) -> Option<usize>,
+    ) -> Self {
+        match factors {
+            Factors::Fixed(factors) => Self::Fixed(per_lane(blocks, |block, lane| {
+                channel(block, lane).map(|channel| factors[channel])
+            })),
+            Factors::Real(factors) => Self::Real(per_lane(blocks, |block, lane| {
+                channel(block, lane).map(|channel| factors[channel])
+            })),
+        }
+    }
+
+    /// Multiplies the sums of a block.
+    #[inline(always)]
+    pub(super) fn apply(&self, block: usize, lanes: &mut [i32; LANES]) {
+        match self {
+            Self::Fixed(factors) => {
+                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
+                    *lane = factor.apply(*lane);
+                }
+            }
+            Self::Real(factors) => {
+                for (lane, factor) in lanes.iter_mut().zip(&factors[block]) {
+                    *lane = apply_real(*factor, *lane);
+                }
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Fixed(factors) => size_of_val(&factors[..]),
+            Self::Real(factors) => size_of_val(&factors[..]),
+        }
+    }
+}
+
+/// A value for each lane of each block; the default where there is none.
+pub(super) fn per_lane<V: Copy + Default>(
+    blocks: usize,
+    of: impl Fn(usize, usize) -> Option<V>,
+) -> Vec<[V; LANES]> {
+    (0..blocks).map(|block| std::array::from_fn(|lane| of(block, lane).unwrap_or_default())).collect()
 }
 
 /// `x` times the factor, rounded half away from zero and saturated.

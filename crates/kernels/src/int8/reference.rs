@@ -3,11 +3,13 @@
 use super::{ConvQuantization, Integer};
 use crate::nhwc::ConvShape;
 
-/// Convolution of `x [N,H,W,I]` with `weights [O,KH,KW,I]` and `bias [O]`: the definition of [`super::Conv`].
+/// Convolution of `x [N,H,W,I]` with `weights [O,KH,KW,I/groups]` and `bias [O]`: the definition of [`super::Conv`] and
+/// [`super::Depthwise`].
 ///
 /// Padding holds the input's zero point, that is real zeros.
 pub fn conv<T: Integer, W: Integer>(
     shape: &ConvShape,
+    groups: usize,
     quantization: &ConvQuantization,
     x: &[T],
     weights: &[W],
@@ -21,6 +23,7 @@ pub fn conv<T: Integer, W: Integer>(
         let (pixel, output) = (index / outputs, index % outputs);
         let (row, out_x) = (pixel / out_w, pixel % out_w);
         let (image, out_y) = (row / out_h, row % out_h);
+        let (seen, group) = (channels / groups, output / (outputs / groups));
         let mut sum = bias.map_or(0, |bias| bias[output]);
         for ky in 0..kernel_h {
             for kx in 0..kernel_w {
@@ -34,9 +37,10 @@ pub fn conv<T: Integer, W: Integer>(
                 if in_y >= in_h || in_x >= in_w {
                     continue;
                 }
-                for channel in 0..channels {
-                    let value = x[((image * in_h + in_y) * in_w + in_x) * channels + channel];
-                    let weight = weights[((output * kernel_h + ky) * kernel_w + kx) * channels + channel];
+                for channel in 0..seen {
+                    let pixel = ((image * in_h + in_y) * in_w + in_x) * channels;
+                    let value = x[pixel + group * seen + channel];
+                    let weight = weights[((output * kernel_h + ky) * kernel_w + kx) * seen + channel];
                     let product = (value.widen() - quantization.input_zero)
                         * (weight.widen() - quantization.weights_zero);
                     sum = sum.wrapping_add(product);

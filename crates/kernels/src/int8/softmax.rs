@@ -55,12 +55,15 @@ impl Softmax {
             let sum = x
                 .iter()
                 .filter_map(|&x| exponential(x))
-                .fold(0i32, |sum, value| sum.wrapping_add(round_shift(value, SUM_BITS)));
+                .fold(0i32, |sum, value| sum.saturating_add(round_shift(value, SUM_BITS)));
             let (scale, bits_over_unit) = reciprocal(sum);
+            let exponent = bits_over_unit + 31 - 8;
             for (y, &x) in y.iter_mut().zip(x) {
-                *y = T::saturate(exponential(x).map_or(T::MIN, |value| {
-                    round_shift(high_mul(scale, value), bits_over_unit + 31 - 8) + T::MIN
-                }));
+                // With a larger exponent no probability reaches half a step. TFLite's reference kernel aborts there.
+                let steps = exponential(x)
+                    .filter(|_| exponent <= 31)
+                    .map_or(0, |value| round_shift(high_mul(scale, value), exponent));
+                *y = T::saturate(steps + T::MIN);
             }
         }
     }

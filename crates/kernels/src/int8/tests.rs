@@ -20,9 +20,15 @@ fn integers<T: Integer>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| next()).collect()
 }
 
-fn check<T: Integer + std::fmt::Debug, W: Integer>(shape: ConvShape, zeros: [i32; 3], seed: u64) {
+/// Checks a convolution in one group, or a depthwise one with as many groups as input channels.
+fn check<T: Integer + std::fmt::Debug, W: Integer>(
+    shape: ConvShape,
+    groups: usize,
+    zeros: [i32; 3],
+    seed: u64,
+) {
     let x: Vec<T> = integers(shape.input_len(), seed);
-    let weights: Vec<W> = integers(shape.weights_len(), seed ^ 1);
+    let weights: Vec<W> = integers(shape.weights_len() / groups, seed ^ 1);
     let bias: Vec<i32> =
         integers::<i8>(shape.output[2], seed ^ 2).into_iter().map(|b| i32::from(b) << 8).collect();
     let factors = (0..shape.output[2]).map(|channel| 1.5 / (1.0 + ((seed + channel as u64) % 4000) as f64));
@@ -38,12 +44,16 @@ fn check<T: Integer + std::fmt::Debug, W: Integer>(shape: ConvShape, zeros: [i32
     };
     let bias = (!seed.is_multiple_of(3)).then_some(&bias[..]);
     let mut expected = vec![T::default(); shape.output_len()];
-    reference::conv(&shape, &quantization, &x, &weights, bias, &mut expected);
+    reference::conv(&shape, groups, &quantization, &x, &weights, bias, &mut expected);
     for isa in Isa::available() {
         for threads in [1, 3] {
-            let conv = Conv::new(isa, shape, &quantization, &weights, bias);
             let mut found = vec![T::default(); shape.output_len()];
-            conv.run(&x, &mut vec![i16::MAX; conv.scratch_len()], &mut found, threads);
+            if groups == 1 {
+                let conv = Conv::new(isa, shape, &quantization, &weights, bias);
+                conv.run(&x, &mut vec![i16::MAX; conv.scratch_len()], &mut found, threads);
+            } else {
+                Depthwise::new(isa, shape, &quantization, &weights, bias).run(&x, &mut found, threads);
+            }
             assert_eq!(expected, found, "{} with {threads} threads", isa.name());
         }
     }
@@ -56,9 +66,40 @@ proptest! {
     fn convolution_equals_the_reference(
         shape in conv_shapes(), zeros in [0i32..=255, 0..=255, 0..=255], seed in 0u64..10_000,
     ) {
-        check::<i8, i8>(shape, zeros, seed);
-        check::<u8, u8>(shape, zeros, seed);
-        check::<u8, i8>(shape, zeros, seed);
+        check::<i8, i8>(shape, 1, zeros, seed);
+        check::<u8, u8>(shape, 1, zeros, seed);
+        check::<u8, i8>(shape, 1, zeros, seed);
+    }
+
+    #[test]
+    fn depthwise_convolution_equals_the_reference(
+        shape in conv_shapes(), channels in prop_oneof![2usize..8, 14usize..40], multiplier in 1usize..4,
+        zeros in [0i32..=255, 0..=255, 0..=255], seed in 0u64..10_000,
+    ) {
+        let mut shape = shape;
+        shape.input[2] = channels;
+        shape.output[2] = channels * multiplier;
+        check::<i8, i8>(shape, channels, zeros, seed);
+        check::<u8, u8>(shape, channels, zeros, seed);
+    }
+
+    #[test]
+    fn functions_of_two_operands_are_within_one_step_of_the_real_ones(
+        a in any::<i8>(), b in any::<i8>(), scales in [0.01f32..1.0, 0.01..1.0, 0.05..1.0], zeros in [-128i32..=127, -128..=127, -128..=127],
+    ) {
+        let [of_a, of_b, of_y] =
+            [0, 1, 2].map(|at| Affine { scale: scales[at], zero_point: zeros[at] });
+        let (real_a, real_b) = (of_a.dequantize(a), of_b.dequantize(b));
+        for (function, real) in [
+            (IntegerBinary::Add, real_a + real_b),
+            (IntegerBinary::Subtract, real_a - real_b),
+            (IntegerBinary::Multiply, real_a * real_b),
+        ] {
+            let mut y = [0i8];
+            Elementwise::new::<i8>(function, Fused::Identity, [&[1], &[1]], [of_a, of_b], of_y).run(&[a], &[b], &mut y);
+            let expected: i8 = of_y.quantize(real);
+            prop_assert!(y[0].abs_diff(expected) <= 1, "{function:?}: {} for {expected}", y[0]);
+        }
     }
 
     #[test]
@@ -79,6 +120,15 @@ proptest! {
             let real = (exponential / sum * 256.0).min(255.0);
             prop_assert!((f64::from(*y) + 128.0 - real).abs() <= 1.0, "{y} for {real}");
         }
+    }
+}
+
+#[test]
+fn probabilities_below_half_a_step_are_zero() {
+    for classes in [1000, 9000] {
+        let mut y = vec![1u8; classes];
+        Softmax::new(classes, 0.1, 1.0).expect("in range").run(&vec![7u8; classes], &mut y);
+        assert!(y.iter().all(|&y| y == 0), "{classes} classes");
     }
 }
 

@@ -52,6 +52,12 @@ impl Binary {
 pub struct Elementwise {
     function: Binary,
     fused: Fused,
+    broadcast: Broadcast,
+}
+
+/// How two operands meet value by value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broadcast {
     /// Outermost first; never empty.
     axes: Vec<Axis>,
 }
@@ -64,10 +70,9 @@ struct Axis {
     steps: [usize; 2],
 }
 
-impl Elementwise {
-    /// For inputs of the sizes `a` and `b`, which have one rank and are equal or 1 at each axis.
-    #[must_use]
-    pub fn new(function: Binary, fused: Fused, a: &[usize], b: &[usize]) -> Self {
+impl Broadcast {
+    /// For operands of the sizes `a` and `b`, which have one rank and are equal or 1 at each axis.
+    pub(crate) fn new(a: &[usize], b: &[usize]) -> Self {
         let mut axes: Vec<Axis> = Vec::new();
         let mut steps = [1, 1];
         for (&a, &b) in a.iter().zip(b).rev() {
@@ -86,7 +91,26 @@ impl Elementwise {
             axes.push(Axis { size: 1, steps: [1, 1] });
         }
         axes.reverse();
-        Self { function, fused, axes }
+        Self { axes }
+    }
+
+    /// Computes `y` from `a` and `b`, value by value.
+    pub(crate) fn run<A: Copy, B: Copy, Y: Copy>(
+        &self,
+        a: &[A],
+        b: &[B],
+        y: &mut [Y],
+        function: impl Fn(A, B) -> Y,
+    ) {
+        walk(&self.axes, a, b, y, &function);
+    }
+}
+
+impl Elementwise {
+    /// For operands of the sizes `a` and `b`, which have one rank and are equal or 1 at each axis.
+    #[must_use]
+    pub fn new(function: Binary, fused: Fused, a: &[usize], b: &[usize]) -> Self {
+        Self { function, fused, broadcast: Broadcast::new(a, b) }
     }
 
     /// Computes `y` from `a` and `b`.
@@ -103,11 +127,17 @@ impl Elementwise {
 
     /// Keeps the choice of the function out of the loop.
     fn walk(&self, a: &[f32], b: &[f32], y: &mut [f32], function: impl Fn(f32, f32) -> f32) {
-        walk(&self.axes, a, b, y, &|a, b| self.fused.apply(function(a, b)));
+        self.broadcast.run(a, b, y, |a, b| self.fused.apply(function(a, b)));
     }
 }
 
-fn walk(axes: &[Axis], a: &[f32], b: &[f32], y: &mut [f32], function: &impl Fn(f32, f32) -> f32) {
+fn walk<A: Copy, B: Copy, Y: Copy>(
+    axes: &[Axis],
+    a: &[A],
+    b: &[B],
+    y: &mut [Y],
+    function: &impl Fn(A, B) -> Y,
+) {
     match axes {
         [] => {}
         [Axis { size, steps }] => {

@@ -72,12 +72,12 @@ impl Conv {
 
 /// Computes whole output rows, counted through all images, by `compute(first row, rows)`: on up to `threads` threads of
 /// rayon's current pool, each with work worth a thread.
-pub(super) fn in_parts(
+pub(crate) fn in_parts<T: Send>(
     threads: usize,
     shape: &ConvShape,
     macs: usize,
-    y: &mut [f32],
-    compute: impl Fn(usize, &mut [f32]) + Sync,
+    y: &mut [T],
+    compute: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let rows = shape.batch * shape.output[0];
     let parts = threads.min(rows).min(macs / MACS_PER_THREAD).max(1);

@@ -64,7 +64,7 @@ impl Depthwise {
 }
 
 /// The kernel's taps along `axis` that lie inside the image at output position `position`.
-fn taps_inside(shape: &ConvShape, axis: usize, position: usize) -> Range<usize> {
+pub(crate) fn taps_inside(shape: &ConvShape, axis: usize, position: usize) -> Range<usize> {
     let start = position * shape.stride[axis];
     let (padding, dilation) = (shape.padding[axis], shape.dilation[axis]);
     let before = padding.saturating_sub(start).div_ceil(dilation);

@@ -8,6 +8,7 @@
 pub mod geometry;
 pub mod reference;
 
+mod arg_max;
 mod broadcast;
 mod conv;
 mod conv_transpose;
@@ -23,13 +24,16 @@ mod resize;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use arg_max::ArgMax;
+pub(crate) use broadcast::Broadcast;
 pub use broadcast::{Binary, Elementwise};
 pub use conv::Conv;
-pub(crate) use conv::positions_per_tile;
+pub(crate) use conv::{in_parts, positions_per_tile};
 pub use conv_transpose::ConvTranspose;
-pub use copy::{ConcatPart, Pad};
+pub use copy::{AxisCopies, AxisRange, ConcatPart, Pad, strided_slice, tile};
 pub use curve::{Curve, prelu};
 pub use depthwise::Depthwise;
+pub(crate) use depthwise::taps_inside;
 pub use elementwise::{BatchNorm, activate, softmax};
 pub use fake_quantize::FakeQuantize;
 pub use geometry::{ConvShape, PoolShape, Window};

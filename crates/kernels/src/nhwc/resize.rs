@@ -71,7 +71,7 @@ pub struct Resize {
 
 impl Resize {
     /// Each pixel of `y` becomes the pixel of `x` that is nearest to it.
-    pub fn nearest(&self, x: &[f32], y: &mut [f32]) {
+    pub fn nearest<T: Copy>(&self, x: &[T], y: &mut [T]) {
         let place = |axis: usize, index| self.coordinates.nearest(index, self.input[axis], self.output[axis]);
         self.each_pixel(x, y, place, |pixel, row, column, y| y.copy_from_slice(pixel([row, column])));
     }
@@ -88,12 +88,12 @@ impl Resize {
 
     /// Calls `write(pixels of the image, row's place, column's place, output pixel)` for each output pixel.
     #[inline(always)]
-    fn each_pixel<'x, P: Copy>(
+    pub(crate) fn each_pixel<'x, T, P: Copy>(
         &self,
-        x: &'x [f32],
-        y: &mut [f32],
+        x: &'x [T],
+        y: &mut [T],
         place: impl Fn(usize, usize) -> P,
-        write: impl Fn(&dyn Fn([usize; 2]) -> &'x [f32], P, P, &mut [f32]),
+        write: impl Fn(&dyn Fn([usize; 2]) -> &'x [T], P, P, &mut [T]),
     ) {
         let [height, width, channels] = self.input;
         let [out_h, out_w] = self.output;

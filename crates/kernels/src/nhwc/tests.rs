@@ -2,8 +2,9 @@
 
 use super::geometry::{ConvShape, PoolShape};
 use super::{
-    BatchNorm, Binary, ConcatPart, Conv, ConvTranspose, Coordinates, Curve, Depthwise, Elementwise,
-    FakeQuantize, Fused, GroupedConv, Pad, Resize, average_pool, max_pool, prelu, reference,
+    ArgMax, AxisCopies, AxisRange, BatchNorm, Binary, ConcatPart, Conv, ConvTranspose, Coordinates, Curve,
+    Depthwise, Elementwise, FakeQuantize, Fused, GroupedConv, Pad, Resize, average_pool, max_pool, prelu,
+    reference, strided_slice, tile,
 };
 use crate::cpu::Isa;
 use proptest::prelude::*;
@@ -310,8 +311,57 @@ fn concatenation_and_padding_put_values_in_their_place() {
     ConcatPart { len: 1, offset: 2, stride: 3 }.run(&[3.0, 6.0], &mut y);
     assert_eq!(y, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 
-    let pad = Pad { input: [1, 2, 1], output: [2, 4], before: [1, 0], value: 9.0 };
+    let pad = Pad { input: [1, 2, 1], output: [2, 4], before: [1, 0] };
     let mut y = [0.0; 16];
-    pad.run(&[1.0, 2.0, 3.0, 4.0], &mut y);
+    pad.run(9.0, &[1.0, 2.0, 3.0, 4.0], &mut y);
     assert_eq!(y, [9., 9., 9., 9., 1., 2., 9., 9., 9., 9., 9., 9., 3., 4., 9., 9.]);
+}
+
+/// The place of each element of a tensor of these sizes, row-major.
+fn places(sizes: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    (0..sizes.iter().product())
+        .map(move |at| [at / (sizes[1] * sizes[2]), at / sizes[2] % sizes[1], at % sizes[2]])
+}
+
+proptest! {
+    #[test]
+    fn slices_and_copies_take_each_value_from_its_place(
+        sizes in [1usize..5, 1..5, 1..5], starts in [0usize..4, 0..4, 0..4], steps in [1usize..3, 1..3, 1..3],
+        copies in [1usize..4, 1..4, 1..4],
+    ) {
+        let x: Vec<usize> = (0..sizes.iter().product()).collect();
+        let value = |[a, b, c]: [usize; 3]| (a * sizes[1] + b) * sizes[2] + c;
+
+        let ranges: [AxisRange; 3] = std::array::from_fn(|axis| {
+            let (size, step) = (sizes[axis], steps[axis]);
+            let start = starts[axis] % size;
+            AxisRange { size, start, step, count: (size - start).div_ceil(step) }
+        });
+        let expected: Vec<usize> = places(ranges.map(|range| range.count))
+            .map(|at| value([0, 1, 2].map(|axis| ranges[axis].start + at[axis] * ranges[axis].step)))
+            .collect();
+        let mut y = vec![0; expected.len()];
+        strided_slice(&ranges, &x, &mut y);
+        prop_assert_eq!(&y, &expected);
+
+        let axes = [0, 1, 2].map(|axis| AxisCopies { size: sizes[axis], copies: copies[axis] });
+        let tiled = axes.map(|axis| axis.size * axis.copies);
+        let expected: Vec<usize> =
+            places(tiled).map(|at| value([0, 1, 2].map(|axis| at[axis] % sizes[axis]))).collect();
+        let mut y = vec![0; expected.len()];
+        tile(&axes, &x, &mut y);
+        prop_assert_eq!(&y, &expected);
+    }
+}
+
+#[test]
+fn arg_max_gives_the_first_of_the_greatest_values() {
+    fn check(size: usize, inner: usize, x: &[f32], expected: &[usize]) {
+        let mut y = vec![0; expected.len()];
+        ArgMax { size, inner }.run(x, &mut y, |index| index);
+        assert_eq!(y, expected, "{x:?}");
+    }
+    check(3, 1, &[1.0, 5.0, 5.0, 2.0, -1.0, 2.0], &[1, 0]);
+    check(2, 3, &[1.0, 5.0, 5.0, 2.0, -1.0, 6.0], &[1, 0, 1]);
+    check(3, 1, &[f32::NAN, 1.0, 2.0, 1.0, f32::NAN, 2.0], &[0, 2]);
 }

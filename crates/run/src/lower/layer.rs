@@ -122,9 +122,10 @@ impl Context<'_> {
     }
 
     fn integer_layer<T: Integer, W: Integer>(&self, layer: &Layer, weights: &[W]) -> Result<Kernel> {
-        if layer.groups != 1 {
+        let kind = ConvKind::of(layer.groups, layer.shape.input[2]);
+        if kind == ConvKind::Grouped {
             return Err(self.unsupported(format!(
-                "the CPU does not run it over integers in groups: expected one, found {}",
+                "expected one group, or one for each input channel, of integers, found {}",
                 layer.groups
             )));
         }
@@ -166,8 +167,13 @@ impl Context<'_> {
             factors,
             range: output.range::<T>(self.integer_fused(layer.activation)?),
         };
-        let conv = int8::Conv::new(self.isa, layer.shape, &quantization, weights, bias);
-        Ok(Kernel::Integer(IntegerKernel::Conv(Box::new(conv))))
+        let (isa, shape) = (self.isa, layer.shape);
+        Ok(Kernel::Integer(if kind == ConvKind::Depthwise {
+            let conv = int8::Depthwise::new(isa, shape, &quantization, weights, bias);
+            IntegerKernel::Depthwise(Box::new(conv))
+        } else {
+            IntegerKernel::Conv(Box::new(int8::Conv::new(isa, shape, &quantization, weights, bias)))
+        }))
     }
 
     /// The weights' scales (one, or one per output channel) and their zero point.

@@ -168,7 +168,9 @@ pub(crate) fn naive(graph: &Graph, batch: usize, input: &[f32]) -> BTreeMap<Tens
                     y.iter_mut().zip(x).for_each(|(y, x)| *y = (softmax.beta * x).exp() / sum);
                 }
             }
-            Op::Quantize { .. } | Op::Opaque(_) => unreachable!("no such node in these networks"),
+            Op::StridedSlice(_) | Op::Tile { .. } | Op::ArgMax(_) | Op::Quantize { .. } | Op::Opaque(_) => {
+                unreachable!("no such node in these networks")
+            }
         }
         values.insert(node.outputs[0], y);
     }

@@ -149,6 +149,8 @@ pub(super) fn build(
         Op::Pool2d(attributes) => Ok(pool::pool(&site, attributes)),
         Op::GlobalPool2d { kind } => Ok(pool::global_pool(&site, *kind)),
         Op::Softmax(_) => Err(site.unsupported("can be trained only at the end of the network")),
+        Op::StridedSlice(_) | Op::Tile { .. } => Err(site.unsupported("has no backward pass here")),
+        Op::ArgMax(_) => Err(site.unsupported("has no gradient")),
         Op::Quantize { .. } => Err(site.unsupported("has no gradient: train the float network")),
         Op::Opaque(_) => Err(site.unsupported("is not understood")),
     }

@@ -150,6 +150,9 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
         Op::GlobalPool2d { kind } => pooling::write_global(emitter, node, *kind),
         Op::Flatten => shape::write_flatten(emitter, node),
         Op::Reshape { shape } => shape::write_reshape(emitter, node, shape),
+        Op::StridedSlice(_) | Op::Tile { .. } | Op::ArgMax(_) => {
+            Err(refusal(node, "Taper does not write it"))
+        }
         Op::Softmax(softmax) => softmax::write(emitter, node, softmax),
         Op::Dropout(dropout) => normalisation::write_dropout(emitter, node, dropout),
         Op::FakeQuantize(_) => Err(refusal(node, "quantize the network")),

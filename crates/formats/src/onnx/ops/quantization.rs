@@ -35,6 +35,8 @@ pub(in crate::onnx) fn meaning_of(op: &Op, dtype: DType) -> Meaning {
         Op::Flatten
         | Op::Reshape { .. }
         | Op::Dropout(_)
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
         | Op::Pool2d(Pool2d { kind: PoolKind::Max, .. })
         | Op::GlobalPool2d { kind: PoolKind::Max }
         | Op::Resize2d(Resize2d { method: ResizeMethod::Nearest, .. }) => Meaning::Moved,
@@ -51,6 +53,7 @@ pub(in crate::onnx) fn meaning_of(op: &Op, dtype: DType) -> Meaning {
         | Op::Prelu
         | Op::Elementwise(_)
         | Op::Concat(_)
+        | Op::ArgMax(_)
         | Op::GlobalPool2d { kind: PoolKind::Average }
         | Op::FakeQuantize(_)
         | Op::Quantize { .. }

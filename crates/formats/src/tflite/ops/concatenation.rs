@@ -1,10 +1,12 @@
-//! CONCATENATION of activations, along any axis but the batch.
+//! CONCATENATION of activations, along any axis but the batch; and PACK, which makes the axis first.
 
-use super::{Emitter, Options, Reading, Source, Versions, to_i32};
+use super::{
+    Emitter, Expansion, Nodes, Options, Reading, Source, Versions, axis_behind_batch, reshape, to_i32,
+};
 use crate::error::Result;
 use crate::tflite::build::Value;
-use crate::tflite::schema::{self, builtin, concatenation_options as fields, options};
-use taper_graph::{Concat, Node, Op};
+use crate::tflite::schema::{self, builtin, concatenation_options as fields, options, pack_options};
+use taper_graph::{Concat, Node, Op, Shape, TensorId};
 
 const VERSIONS: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
 
@@ -37,4 +39,41 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
         dims.len() == rank && (0..rank).all(|at| at == axis || dims[at] == first.shape.dims()[at])
     });
     Ok((plain && fits && source.are_activations()).then_some((Op::Concat(Concat { axis }), inputs)))
+}
+
+/// Each input gets the new axis by a reshape.
+pub(super) fn read_pack(source: &Source<'_>) -> Expansion {
+    let (Some(inputs), Some(x), Some(y)) =
+        (source.first_inputs(source.inputs.len()), source.tensor(0), source.output())
+    else {
+        return Ok(None);
+    };
+    let Some(options) = source.options(options::PACK)? else {
+        return Ok(None);
+    };
+    let axis = i64::from(options.scalar::<i32>(pack_options::AXIS, 0)?);
+    let same = |id: &TensorId| {
+        let input = &source.tensors[id.0];
+        input.shape == x.shape && input.data.is_none() && source.moves_from(input)
+    };
+    let (Some(axis), true) = (axis_behind_batch(axis, y), inputs.iter().all(same)) else {
+        return Ok(None);
+    };
+    let mut dims = x.shape.dims().to_vec();
+    if axis > dims.len() {
+        return Ok(None);
+    }
+    dims.insert(axis, 1.into());
+    let shape = Shape::new(dims);
+    let widen = reshape::to(&shape.with_batch(1)[1..]);
+    let mut nodes = Nodes::default();
+    let mut parts = Vec::with_capacity(inputs.len());
+    for (position, input) in inputs.into_iter().enumerate() {
+        let name = format!("{}/part{position}", y.name);
+        let part = nodes.between(source, name, shape.clone(), y);
+        nodes.then(widen.clone(), &[input], part);
+        parts.push(part);
+    }
+    nodes.then(Op::Concat(Concat { axis }), &parts, source.outputs[0]);
+    Ok(Some(nodes))
 }

@@ -1,10 +1,10 @@
 //! FULLY_CONNECTED.
 
-use super::{Arithmetic, Emitter, Options, Reading, Source, Versions};
+use super::{Arithmetic, Emitter, Expansion, Nodes, Options, Source, Versions};
 use crate::error::Result;
 use crate::tflite::build::Value;
 use crate::tflite::schema::{self, builtin, fully_connected_options as fields, options};
-use taper_graph::{FullyConnected, Node, Op};
+use taper_graph::{FullyConnected, Node, Op, Shape};
 
 const VERSIONS: Versions = Versions::new(1, [1, 5, 0], 4, [1, 14, 0]);
 /// The only layout of weights that is not shuffled.
@@ -25,7 +25,8 @@ pub(super) fn write<'g>(emitter: &mut Emitter<'g>, node: &'g Node, dense: &Fully
     emitter.with_inputs(node, builtin::FULLY_CONNECTED, version, inputs, options)
 }
 
-pub(super) fn read(source: &Source<'_>) -> Reading {
+/// TFLite flattens images on the way; the graph does it in a node of its own.
+pub(super) fn read(source: &Source<'_>) -> Expansion {
     let (Some(inputs), Some(y)) = (source.layer_inputs(), source.output()) else {
         return Ok(None);
     };
@@ -37,12 +38,26 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     let Some(activation) = schema::activation(options.scalar(fields::ACTIVATION, 0)?) else {
         return Ok(None);
     };
-    // TFLite flattens inputs of other ranks on the way and may split them into several rows.
-    let matrices =
-        x.shape.rank() == 2 && y.shape.rank() == 2 && x.shape.channels() == weights.shape.channels();
     let default_format = options.scalar(fields::WEIGHTS_FORMAT, DEFAULT_FORMAT)? == DEFAULT_FORMAT;
-    if !matrices || !default_format || Arithmetic::of_layer(x, weights, bias, y).is_none() {
+    let (Some((&batch, rest)), true) = (x.shape.dims().split_first(), default_format && y.shape.rank() == 2)
+    else {
         return Ok(None);
+    };
+    // The rows of the matrix may be others than the images: TFLite makes as many as the weights leave.
+    let features = weights.shape.channels();
+    let rows =
+        Shape::new(rest.to_vec()).elements(1) == features && y.shape.with_batch(1)[0] == batch.with_batch(1);
+    let (Some(features), true, Some(_)) = (features, rows, Arithmetic::of_layer(x, weights, bias, y)) else {
+        return Ok(None);
+    };
+    let dense = Op::FullyConnected(FullyConnected { activation });
+    if rest.len() == 1 {
+        return Ok(Some(source.alone(dense, inputs)));
     }
-    Ok(Some((Op::FullyConnected(FullyConnected { activation }), inputs)))
+    let mut nodes = Nodes::default();
+    let shape = Shape::new(vec![batch, features.into()]);
+    let flat = nodes.between(source, format!("{}/flat", y.name), shape, x);
+    nodes.then(Op::Flatten, &inputs[..1], flat);
+    nodes.then(dense, &[&[flat], &inputs[1..]].concat(), source.outputs[0]);
+    Ok(Some(nodes))
 }

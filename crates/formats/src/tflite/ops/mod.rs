@@ -4,6 +4,7 @@
 //! that operator is then carried through as [`taper_graph::Op::Opaque`].
 
 mod activation;
+mod arg_max;
 mod binary;
 mod concatenation;
 mod convolution;
@@ -14,15 +15,17 @@ mod pooling;
 mod quantize;
 mod reshape;
 mod resize;
+mod slice;
 mod softmax;
-mod transposed;
+mod tile;
+pub(super) mod transposed;
 
 use super::build::Value;
 use super::flat::{Field, Table};
 use super::schema::{self, builtin};
 use crate::error::{FormatError, Result};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use taper_graph::{Activation, DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
+use taper_graph::{Activation, DType, Dim, Graph, Node, NodeId, Op, Shape, Tensor, TensorData, TensorId};
 
 /// What makes two operators share one entry of `Model.operator_codes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,6 +180,9 @@ impl<'g> Emitter<'g> {
             Op::Pool2d(pool) => pooling::write(self, node, pool),
             Op::GlobalPool2d { kind } => pooling::write_global(self, node, *kind),
             Op::Flatten | Op::Reshape { .. } => reshape::write(self, node),
+            Op::StridedSlice(slice) => slice::write(self, node, slice),
+            Op::Tile { repeats } => tile::write(self, node, repeats),
+            Op::ArgMax(arg_max) => arg_max::write(self, node, arg_max),
             Op::Softmax(softmax) => softmax::write(self, node, softmax),
             Op::Dropout(_) => Err(unwritable(
                 node,
@@ -364,6 +370,35 @@ pub(super) struct Uses {
 /// An operator of the graph and what it reads; `None` if the graph cannot express it.
 pub(super) type Reading = Result<Option<(Op, Vec<TensorId>)>>;
 
+/// The nodes of the graph that do what an operator of a file does; `None` if none can.
+pub(super) type Expansion = Result<Option<Nodes>>;
+
+/// Nodes that together stand for one operator of a file.
+#[derive(Default)]
+pub(super) struct Nodes {
+    /// Operators with what they read and write, in order.
+    pub(super) nodes: Vec<(Op, Vec<TensorId>, Vec<TensorId>)>,
+    /// The tensors that pass between them. They follow those that [`Source::tensors`] holds.
+    pub(super) between: Vec<Tensor>,
+}
+
+impl Nodes {
+    fn one(op: Op, inputs: Vec<TensorId>, outputs: Vec<TensorId>) -> Self {
+        Self { nodes: vec![(op, inputs, outputs)], between: Vec::new() }
+    }
+
+    fn then(&mut self, op: Op, inputs: &[TensorId], output: TensorId) {
+        self.nodes.push((op, inputs.to_vec(), vec![output]));
+    }
+
+    /// Adds a tensor like `like` that no caller knows.
+    fn between(&mut self, source: &Source<'_>, name: String, shape: Shape, like: &Tensor) -> TensorId {
+        let (dtype, quantization) = (like.dtype, like.quantization.clone());
+        self.between.push(Tensor { name, shape, dtype, quantization, data: None });
+        TensorId(source.tensors.len() + self.between.len() - 1)
+    }
+}
+
 impl<'a> Source<'a> {
     /// The operator's name in the schema, or that of a custom operator.
     pub(super) fn name(&self) -> String {
@@ -373,15 +408,35 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The graph's operator, opaque where nothing else fits.
-    pub(super) fn read(&self) -> Result<(Op, Vec<TensorId>)> {
+    /// The graph's nodes, an opaque one where nothing else fits.
+    pub(super) fn read(&self) -> Result<Nodes> {
         let stateful = self.inputs.iter().flatten().any(|&id| self.is_variable(id));
         let understood = match self.code.builtin {
-            _ if stateful || !self.intermediates.is_empty() => Ok(None),
+            _ if stateful || !self.intermediates.is_empty() => None,
+            builtin::FULLY_CONNECTED => fully_connected::read(self)?,
+            builtin::MEAN | builtin::REDUCE_MAX => pooling::read_global(self)?,
+            builtin::SPLIT | builtin::SPLIT_V => slice::read_split(self)?,
+            builtin::STRIDED_SLICE => slice::read_strided(self)?,
+            builtin::UNPACK => slice::read_unpack(self)?,
+            builtin::PACK => concatenation::read_pack(self)?,
+            _ => self.read_node()?.map(|(op, inputs)| self.alone(op, inputs)),
+        };
+        match understood {
+            Some(understood) => Ok(understood),
+            None => opaque::read(self).map(|(op, inputs)| self.alone(op, inputs)),
+        }
+    }
+
+    /// One node that writes what the operator does.
+    fn alone(&self, op: Op, inputs: Vec<TensorId>) -> Nodes {
+        Nodes::one(op, inputs, self.outputs.to_vec())
+    }
+
+    /// The node of an operator that is one in the graph too.
+    fn read_node(&self) -> Reading {
+        match self.code.builtin {
             builtin::CONV_2D | builtin::DEPTHWISE_CONV_2D => convolution::read(self),
-            builtin::FULLY_CONNECTED => fully_connected::read(self),
             builtin::MAX_POOL_2D | builtin::AVERAGE_POOL_2D => pooling::read(self),
-            builtin::MEAN | builtin::REDUCE_MAX => pooling::read_global(self),
             builtin::RESHAPE | builtin::SQUEEZE | builtin::EXPAND_DIMS => reshape::read(self),
             builtin::TRANSPOSE_CONV => transposed::read(self),
             builtin::SOFTMAX => softmax::read(self),
@@ -404,11 +459,10 @@ impl<'a> Source<'a> {
             builtin::PAD | builtin::PADV2 => padding::read_pad(self),
             builtin::RESIZE_NEAREST_NEIGHBOR | builtin::RESIZE_BILINEAR => resize::read(self),
             builtin::QUANTIZE => quantize::read(self),
+            builtin::SLICE => slice::read(self),
+            builtin::TILE => tile::read(self),
+            builtin::ARG_MAX => arg_max::read(self),
             _ => Ok(None),
-        };
-        match understood? {
-            Some(understood) => Ok(understood),
-            None => opaque::read(self),
         }
     }
 
@@ -479,6 +533,37 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The elements of a constant input of integers.
+    fn integers(&self, position: usize) -> Option<Vec<i64>> {
+        match &self.tensor(position)?.data {
+            Some(TensorData::I32(values)) => Some(values.iter().copied().map(i64::from).collect()),
+            Some(TensorData::I64(values)) => Some(values.clone()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The only element of a constant input of integers, as an axis of `x` other than the batch.
+    fn axis(&self, position: usize, x: &Tensor) -> Option<usize> {
+        match self.integers(position)?[..] {
+            [axis] => axis_behind_batch(axis, x),
+            _ => None,
+        }
+    }
+
+    /// Whether the first input is an activation that operators compute in, and every output has its type and quantization.
+    fn moves(&self) -> bool {
+        self.tensor(0).is_some_and(|x| self.moves_from(x))
+    }
+
+    fn moves_from(&self, x: &Tensor) -> bool {
+        let same = |y: &Tensor| y.dtype == x.dtype && y.quantization == x.quantization;
+        Arithmetic::of(x.dtype).is_some()
+            && x.data.is_none()
+            && x.shape.rank() > 0
+            && !x.shape.dims().contains(&Dim::Fixed(0))
+            && self.outputs.iter().all(|id| same(&self.tensors[id.0]))
+    }
+
     /// A count of pixels in the options: at least 1.
     fn pixels(&self, options: &Table<'_>, field: Field, default: i32) -> Result<usize> {
         let value = options.scalar::<i32>(field, default)?;
@@ -503,6 +588,13 @@ pub(super) fn adopt(builtin: i32, op: &Op, inputs: &[TensorId], tensors: &mut [T
             activation::adopt_slopes(constant);
         }
     }
+}
+
+/// An axis as TFLite counts it, from the last one backward where it is negative; `None` for the batch and beyond.
+fn axis_behind_batch(axis: i64, x: &Tensor) -> Option<usize> {
+    let rank = x.shape.rank();
+    let axis = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
+    usize::try_from(axis).ok().filter(|axis| (1..rank).contains(axis))
 }
 
 /// A size as TFLite stores it.

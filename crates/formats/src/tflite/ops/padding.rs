@@ -149,17 +149,14 @@ pub(super) fn read_pad(source: &Source<'_>) -> Reading {
 /// The nodes' tensors that are no longer used stay in the graph.
 pub(in crate::tflite) fn fuse(graph: &mut Graph) {
     let producers = producers(graph);
-    let mut uses = vec![0usize; graph.tensors.len()];
-    for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
-        uses[id.0] += 1;
-    }
+    let reads = reads(graph);
     let mut joined = vec![false; graph.nodes.len()];
     for position in 0..graph.nodes.len() {
         let node = &graph.nodes[position];
         let Some(&padded) = node.inputs.first() else {
             continue;
         };
-        let Some(producer) = producers[padded.0].filter(|_| uses[padded.0] == 1) else {
+        let Some(producer) = producers[padded.0].filter(|_| reads[padded.0] == 1) else {
             continue;
         };
         let producer_node = graph.node(producer);
@@ -191,6 +188,9 @@ pub(in crate::tflite) fn fuse(graph: &mut Graph) {
             | Op::GlobalPool2d { .. }
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
+            | Op::ArgMax(_)
             | Op::Softmax(_)
             | Op::Dropout(_)
             | Op::FakeQuantize(_)
@@ -230,6 +230,9 @@ fn zeros_are_exact(graph: &Graph, producers: &[Option<NodeId>], node: &Node) -> 
         | Op::GlobalPool2d { .. }
         | Op::Flatten
         | Op::Reshape { .. }
+        | Op::StridedSlice(_)
+        | Op::Tile { .. }
+        | Op::ArgMax(_)
         | Op::Softmax(_)
         | Op::Dropout(_)
         | Op::FakeQuantize(_)
@@ -263,9 +266,16 @@ fn never_negative(graph: &Graph, producers: &[Option<NodeId>], mut tensor: Tenso
             | Op::Resize2d(_)
             | Op::Flatten
             | Op::Reshape { .. }
+            | Op::StridedSlice(_)
+            | Op::Tile { .. }
             | Op::Dropout(_)
             | Op::Quantize { .. } => input,
-            Op::BatchNorm(_) | Op::Prelu | Op::Concat(_) | Op::FakeQuantize(_) | Op::Opaque(_) => {
+            Op::BatchNorm(_)
+            | Op::Prelu
+            | Op::Concat(_)
+            | Op::ArgMax(_)
+            | Op::FakeQuantize(_)
+            | Op::Opaque(_) => {
                 return false;
             }
         };
@@ -291,6 +301,15 @@ fn hides_negatives(activation: Option<Activation>) -> bool {
         )
         | None => false,
     }
+}
+
+/// How often each tensor is read, by nodes and by the caller.
+pub(super) fn reads(graph: &Graph) -> Vec<usize> {
+    let mut reads = vec![0; graph.tensors.len()];
+    for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
+        reads[id.0] += 1;
+    }
+    reads
 }
 
 /// The node that writes each tensor.

@@ -1,11 +1,11 @@
 //! MAX_POOL_2D and AVERAGE_POOL_2D; over the whole map, REDUCE_MAX and MEAN.
 
 use super::padding::{self, Window};
-use super::{Arithmetic, Emitter, Options, Reading, Source, Versions, to_i32};
+use super::{Arithmetic, Emitter, Expansion, Nodes, Options, Reading, Source, Versions, to_i32};
 use crate::error::Result;
 use crate::tflite::build::Value;
 use crate::tflite::schema::{self, builtin, options, pool_2d_options as fields, reducer_options};
-use taper_graph::{Node, Op, Pool2d, PoolKind};
+use taper_graph::{Node, Op, Pool2d, PoolKind, Shape};
 
 const POOL: Versions = Versions::new(1, [1, 5, 0], 2, [1, 14, 0]);
 const MEAN: Versions = Versions::new(1, [1, 6, 0], 2, [1, 14, 0]);
@@ -76,7 +76,8 @@ pub(super) fn write_global<'g>(emitter: &mut Emitter<'g>, node: &'g Node, kind: 
     emitter.with_inputs(node, builtin, version, inputs, options)
 }
 
-pub(super) fn read_global(source: &Source<'_>) -> Reading {
+/// Without the axes that it takes, the operator is a pooling and a reshape.
+pub(super) fn read_global(source: &Source<'_>) -> Expansion {
     let (Some(inputs), Some(x), Some(y)) = (source.first_inputs(1), source.tensor(0), source.output()) else {
         return Ok(None);
     };
@@ -89,11 +90,21 @@ pub(super) fn read_global(source: &Source<'_>) -> Reading {
     let mut axes: Vec<i32> =
         axes.iter().map(|&axis| if axis < 0 { axis.saturating_add(4) } else { axis }).collect();
     axes.sort_unstable();
-    let over_image =
-        axes == IMAGE_AXES && x.shape.image().is_some() && options.flag(reducer_options::KEEP_DIMS)?;
-    if !over_image || Arithmetic::of_activations(x, y).is_none() {
+    let ([batch, _, _, channels], true) = (x.shape.dims(), axes == IMAGE_AXES) else {
+        return Ok(None);
+    };
+    if x.shape.image().is_none() || Arithmetic::of_activations(x, y).is_none() {
         return Ok(None);
     }
     let kind = if source.code.builtin == builtin::REDUCE_MAX { PoolKind::Max } else { PoolKind::Average };
-    Ok(Some((Op::GlobalPool2d { kind }, inputs)))
+    let pool = Op::GlobalPool2d { kind };
+    if options.flag(reducer_options::KEEP_DIMS)? {
+        return Ok(Some(source.alone(pool, inputs)));
+    }
+    let mut nodes = Nodes::default();
+    let shape = Shape::new(vec![*batch, 1.into(), 1.into(), *channels]);
+    let pooled = nodes.between(source, format!("{}/pooled", y.name), shape, y);
+    nodes.then(pool, &inputs, pooled);
+    nodes.then(Op::Flatten, &[pooled], source.outputs[0]);
+    Ok(Some(nodes))
 }

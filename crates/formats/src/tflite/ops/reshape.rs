@@ -35,7 +35,11 @@ pub(super) fn read(source: &Source<'_>) -> Reading {
     };
     let keeps_batch = batch == outer && x.shape.elements(1) == y.shape.elements(1);
     let same = x.dtype == y.dtype && x.quantization == y.quantization;
-    let op = if shape.len() == 1 { Op::Flatten } else { Op::Reshape { shape: shape.to_vec() } };
     let fits = constant && source.inputs.len() <= most_inputs && keeps_batch && same;
-    Ok(fits.then_some((op, inputs)))
+    Ok(fits.then_some((to(shape), inputs)))
+}
+
+/// The operator that gives what lies behind the batch these sizes.
+pub(super) fn to(shape: &[usize]) -> Op {
+    if shape.len() == 1 { Op::Flatten } else { Op::Reshape { shape: shape.to_vec() } }
 }
