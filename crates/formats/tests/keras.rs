@@ -95,8 +95,8 @@ fn what_cannot_be_read_is_named() {
             "layer `last` (Conv2D): expected images with channels last, found `data_format` channels_first",
         ),
         (
-            layer("ReLU", "last", r#""max_value": 4"#, x),
-            "layer `last` (ReLU): expected `max_value` to be 6 or null, found 4",
+            layer("ReLU", "last", r#""threshold": 1"#, x),
+            "layer `last` (ReLU): expected `threshold` to be 0, without a step, found 1",
         ),
         (
             layer("Activation", "last", r#""activation": "gelu""#, x),
