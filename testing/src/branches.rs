@@ -341,7 +341,9 @@ impl Network {
                 [before, random.between(0, kernel - 1 - before)]
             });
             padding = Padding { top, bottom, left, right };
-            output_padding = stride.map(|stride| random.between(0, stride - 1));
+            // Only where nothing is cut off behind: both would undo each other.
+            let added = stride.map(|stride| random.between(0, stride - 1));
+            output_padding = [if bottom == 0 { added[0] } else { 0 }, if right == 0 { added[1] } else { 0 }];
         } else if random.one_in(2) {
             let size = [height * stride[0], width * stride[1]];
             let same = Padding::same(size, kernel, stride, [1, 1]);

@@ -1,9 +1,10 @@
 //! Networks with branches: shapes, and the channels that sums, concatenations and depthwise convolutions tie.
 
 use taper_graph::{
-    Activation, Binary, ChannelGroups, ChannelRemoval, Concat, Conv2d, ConvTranspose2d, DType, Dropout,
-    Elementwise, FakeQuantize, Graph, GraphError, Op, Pad, Padding, Resize2d, ResizeCoordinates,
-    ResizeMethod, Shape, TensorData, TensorId, cost, nonlinearity_output, remove_channels,
+    Activation, ArgMax, AxisSlice, Binary, ChannelGroups, ChannelRemoval, Concat, Conv2d, ConvTranspose2d,
+    DType, Dropout, Elementwise, FakeQuantize, Graph, GraphError, Op, Pad, Padding, Resize2d,
+    ResizeCoordinates, ResizeMethod, Shape, StridedSlice, TensorData, TensorId, cost, nonlinearity_output,
+    remove_channels,
 };
 
 const ADD: Op = Op::Elementwise(Elementwise { function: Binary::Add, activation: None });
@@ -362,4 +363,77 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
         let (_, message) = message.split_once("): ").expect("names the node");
         assert!(message.starts_with(expected), "{message}");
     }
+}
+
+fn slice(axis: usize, start: usize, step: usize, count: usize) -> Op {
+    Op::StridedSlice(StridedSlice { axes: vec![AxisSlice { axis, start, step, count }] })
+}
+
+fn arg_max(axis: usize, dtype: DType) -> Op {
+    Op::ArgMax(ArgMax { axis, dtype })
+}
+
+#[test]
+fn slices_copies_and_indices_have_their_shapes() {
+    fn check(op: Op, expected: &[usize], dtype: DType) {
+        let (mut network, x) = Network::new(6);
+        let y = network.op("y", op, &[x]);
+        let y = network.0.tensor(y);
+        assert_eq!((&y.shape, y.dtype), (&Shape::batched(expected), dtype));
+    }
+    check(slice(3, 1, 2, 3), &[4, 4, 3], DType::F32);
+    check(slice(1, 3, 9, 1), &[1, 4, 6], DType::F32);
+    check(Op::StridedSlice(StridedSlice { axes: Vec::new() }), &[4, 4, 6], DType::F32);
+    check(Op::Tile { repeats: vec![1, 2, 3] }, &[4, 8, 18], DType::F32);
+    check(arg_max(3, DType::I64), &[4, 4], DType::I64);
+    check(arg_max(1, DType::I32), &[4, 6], DType::I32);
+}
+
+#[test]
+fn impossible_slices_copies_and_searches_are_refused() {
+    fn check(op: Op, expected: &str) {
+        let (mut network, x) = Network::new(6);
+        let message = network.0.add_node("y", op, &[x]).expect_err("refuses").to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    check(slice(0, 0, 1, 1), "other than the batch, found 0");
+    check(slice(4, 0, 1, 1), "other than the batch, found 4");
+    check(slice(3, 1, 2, 4), "expected at least one index below 6");
+    check(slice(3, 0, 1, 0), "found 0 from 0");
+    check(slice(3, 0, 0, 2), "in steps of 0");
+    check(slice(3, usize::MAX, usize::MAX, usize::MAX), "expected at least one index below 6");
+    let part = AxisSlice { axis: 2, start: 0, step: 1, count: 1 };
+    check(Op::StridedSlice(StridedSlice { axes: vec![part, part] }), "each axis once");
+    check(Op::Tile { repeats: vec![1, 1] }, "expected repeats of size 3, found 2");
+    check(Op::Tile { repeats: vec![1, 0, 1] }, "found 0 times");
+    check(Op::Tile { repeats: vec![1, usize::MAX, 1] }, "fit in memory");
+    check(arg_max(0, DType::I32), "other than the batch");
+    check(arg_max(3, DType::I8), "expected i32 or i64");
+}
+
+#[test]
+fn channels_are_followed_through_slices_copies_and_searches() {
+    fn check(op: Op, expected: Option<&str>) {
+        let (mut network, x) = Network::new(2);
+        let a = network.conv("a", x, 4, 1);
+        let y = network.op("y", op, &[a]);
+        network.0.outputs.push(y);
+        let mut graph = network.0;
+        if graph.tensor(y).dtype == DType::F32 {
+            graph.outputs.clear();
+            graph = Network(graph).finish(y);
+        }
+        let groups = ChannelGroups::of(&graph);
+        let kept = groups.get("a").expect("a layer").kept.clone();
+        assert_eq!(kept.as_deref(), expected);
+        if kept.is_none() {
+            let removal = ChannelRemoval { group: "a".to_owned(), channels: vec![1, 2] };
+            remove_channels(&graph, &[removal]).expect("removes").verify().expect("consistent");
+        }
+    }
+    check(slice(1, 1, 1, 2), None);
+    check(Op::Tile { repeats: vec![1, 2, 1] }, None);
+    check(Op::Tile { repeats: vec![1, 1, 3] }, None);
+    check(slice(3, 1, 1, 2), Some("strided slice `y` takes them by their positions"));
+    check(arg_max(3, DType::I32), Some("arg max `y` tells their positions"));
 }

@@ -1,5 +1,7 @@
 //! Files that the writer would not make: opaque operators, tables that share their parts, names that stand twice.
 
+mod several_nodes;
+
 use super::build::{Builder, Offset, Value};
 use super::flat::Table;
 use super::ops::{Carried, Code, Operator, Options, opaque};
