@@ -1,6 +1,6 @@
-//! Time and memory that reading a large ONNX file takes.
+//! Time and memory that reading a network takes, such as a large ONNX file.
 //!
-//! `cargo run --release -p taper-formats --example onnx_speed -- write FILE` makes a network of 125 million parameters, and
+//! `cargo run --release -p taper-formats --example read_speed -- write FILE` makes a network of 125 million parameters, and
 //! `… -- read FILE` reads it.
 
 use std::error::Error;
@@ -42,12 +42,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let start = Instant::now();
             let graph = load(Path::new(path))?;
             let seconds = start.elapsed().as_secs_f64();
-            println!("{} nodes, {size} bytes in {seconds:.2} s", graph.nodes.len());
+            println!("{} nodes, {size} bytes in {:.1} ms", graph.nodes.len(), 1e3 * seconds);
             // Linux tells the greatest memory that the process held.
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
         }
-        _ => return Err("usage: onnx_speed write|read FILE".into()),
+        _ => return Err("usage: read_speed write|read FILE".into()),
     }
     Ok(())
 }
