@@ -4,7 +4,7 @@ use super::emitter::Emitter;
 use super::{ops, schema};
 use crate::error::{FormatError, Result};
 use prost::Message;
-use taper_graph::{DType, Graph};
+use taper_graph::{DType, Graph, Tensor};
 
 /// The greatest length of a protocol buffer.
 const GREATEST_LENGTH: usize = i32::MAX as usize;
@@ -23,7 +23,9 @@ const IR_VERSIONS: [i64; 2] = [7, 8];
 /// error names the node or tensor.
 pub fn write(graph: &Graph) -> Result<Vec<u8>> {
     graph.verify()?;
-    if let Some(tensor) = graph.tensors.iter().find(|tensor| tensor.dtype != DType::F32) {
+    // Integers of other types are indices.
+    let scaled = |tensor: &&Tensor| matches!(tensor.dtype, DType::I8 | DType::U8 | DType::I16);
+    if let Some(tensor) = graph.tensors.iter().find(scaled) {
         return Err(FormatError::unsupported(
             format!("tensor `{}`", tensor.name),
             format!("expected a network of floats, found {}", tensor.dtype),
