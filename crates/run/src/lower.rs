@@ -157,7 +157,13 @@ impl<'a> Context<'a> {
             self.same_quantization(x, y)?;
             Ok(Kernel::View)
         };
-        self.by_dtype(|| Ok(Kernel::View), integer, integer)
+        match self.tensor(self.x()).dtype {
+            // Indices have no scale that could change.
+            DType::I32 | DType::I64 => Ok(Kernel::View),
+            DType::F32 | DType::I8 | DType::U8 | DType::I16 => {
+                self.by_dtype(|| Ok(Kernel::View), integer, integer)
+            }
+        }
     }
 
     fn softmax(&self, beta: f32) -> Result<Kernel> {

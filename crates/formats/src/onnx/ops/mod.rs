@@ -12,6 +12,7 @@ mod qlinear;
 pub(super) mod quantization;
 mod resize;
 mod shape;
+mod slice;
 mod softmax;
 mod transposed;
 mod window;
@@ -29,6 +30,7 @@ use taper_graph::{Activation as Function, Binary, Node, Op, PoolKind, TensorId};
 pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
     match operation.kind() {
         "Add" => binary::read(importer, operation, Binary::Add),
+        "ArgMax" => slice::read_arg_max(importer, operation),
         "AveragePool" => pooling::read(importer, operation, PoolKind::Average),
         "BatchNormalization" => normalisation::read(importer, operation),
         "Cast" => shape::read_cast(importer, operation),
@@ -71,6 +73,7 @@ pub(super) fn read<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) ->
         "Squeeze" => shape::read_squeeze(importer, operation),
         "Sub" => binary::read(importer, operation, Binary::Subtract),
         "Tanh" => activation::read(importer, operation, Function::Tanh),
+        "Tile" => slice::read_tile(importer, operation),
         "Transpose" => shape::read_transpose(importer, operation),
         "Unsqueeze" => shape::read_unsqueeze(importer, operation),
         _ => Err(operation.unsupported("expected an operator that Taper knows")),
@@ -150,9 +153,9 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
         Op::GlobalPool2d { kind } => pooling::write_global(emitter, node, *kind),
         Op::Flatten => shape::write_flatten(emitter, node),
         Op::Reshape { shape } => shape::write_reshape(emitter, node, shape),
-        Op::StridedSlice(_) | Op::Tile { .. } | Op::ArgMax(_) => {
-            Err(refusal(node, "Taper does not write it"))
-        }
+        Op::StridedSlice(attributes) => slice::write(emitter, node, attributes),
+        Op::Tile { repeats } => slice::write_tile(emitter, node, repeats),
+        Op::ArgMax(arg_max) => slice::write_arg_max(emitter, node, arg_max),
         Op::Softmax(softmax) => softmax::write(emitter, node, softmax),
         Op::Dropout(dropout) => normalisation::write_dropout(emitter, node, dropout),
         Op::FakeQuantize(_) => Err(refusal(node, "quantize the network")),

@@ -6,7 +6,7 @@ use crate::onnx::fold::{Folded, Number, slice_bounds};
 use crate::onnx::importer::{Activation, Importer, Value};
 use crate::onnx::operation::Operation;
 use crate::onnx::view::Reshaped;
-use taper_graph::{Dim, Node, Shape};
+use taper_graph::{AxisSlice, Dim, Node, Shape};
 
 pub(super) fn read_identity<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
     operation.expect(1..=1, &[])?;
@@ -250,24 +250,46 @@ pub(super) fn read_cast<'m>(importer: &mut Importer<'m>, operation: Operation<'m
     importer.activation(operation, 0).map(Value::Activation)
 }
 
-/// A slice that takes all.
+/// A slice, or nothing where it takes all.
 pub(super) fn read_slice<'m>(importer: &mut Importer<'m>, operation: Operation<'m>) -> Result<Value> {
     operation.expect(1..=5, &["starts", "ends", "axes"])?;
     let own = dims(importer, operation)?;
+    let mut parts = Vec::new();
     for (start, end, axis, step) in slice_bounds(importer, operation)? {
         let axis = operation.axis(axis, own.len())?;
         let all = match own[axis] {
             Dim::Fixed(size) => usize::try_from(end).is_ok_and(|end| end >= size),
             Dim::Batch(_) => end >= i64::from(i32::MAX) || importer.facts.is_batch(end),
         };
-        if start != 0 || step != 1 || !all {
-            return Err(operation.unsupported(format!(
-                "expected a slice of all of axis {axis} of {}, found {start} to {end} by {step}",
-                Shape::new(own)
-            )));
+        if start == 0 && step == 1 && all {
+            continue;
         }
+        let part = part_of(own[axis], start, end, step).ok_or_else(|| {
+            operation.unsupported(format!(
+                "expected a slice of indices within axis {axis} of {}, found {start} to {end} by {step}",
+                Shape::new(own.clone())
+            ))
+        })?;
+        parts.push(AxisSlice { axis, ..part });
     }
-    importer.value(operation, 0).cloned()
+    if parts.is_empty() {
+        importer.value(operation, 0).cloned()
+    } else {
+        super::slice::read(importer, operation, &parts)
+    }
+}
+
+/// What a slice takes of an axis, if the axis is not the batch, the step leads forward and anything is left. Indices count
+/// from the end where they are negative, and stop at the border.
+fn part_of(dim: Dim, start: i64, end: i64, step: i64) -> Option<AxisSlice> {
+    let Dim::Fixed(size) = dim else { return None };
+    let size = i64::try_from(size).ok()?;
+    let place = |index: i64| (if index < 0 { index.saturating_add(size) } else { index }).clamp(0, size);
+    let start = usize::try_from(place(start)).ok()?;
+    let len = usize::try_from(place(end)).ok()?.checked_sub(start)?;
+    let step = usize::try_from(step).ok().filter(|&step| step > 0)?;
+    let count = Some(len.div_ceil(step)).filter(|&count| count > 0)?;
+    Some(AxisSlice { axis: 0, start, step, count })
 }
 
 /// An expansion that changes nothing.
