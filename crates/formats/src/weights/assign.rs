@@ -154,7 +154,7 @@ fn by_keras_name<'w>(graph: &Graph, layers: &[Layer<'_>], weights: &'w Weights) 
     let mut found = Found::new();
     for (layer, constants) in constants {
         let arrays = of_layer.remove(layer);
-        let arrays = arrays.or_else(|| of_layer.remove(keras_layer(&graph.name, layer)?));
+        let arrays = arrays.or_else(|| of_layer.remove(keras_layer(&graph.name, layer)?.as_str()));
         let Some(mut arrays) = arrays else { continue };
         if arrays.iter().any(|name| is_keras_name(variable(name, '/'))) {
             for (role, id) in constants {

@@ -1,12 +1,39 @@
-//! How other frameworks' networks name the layers of Taper's zoo, which are named as Keras's but for one.
+//! How other frameworks' networks name the layers of Taper's zoo, which are named as Keras's of today but for one.
 //!
-//! Sources: torchvision's `models/vgg.py` and `models/resnet.py`; for MobileNet, which torchvision lacks, the common
+//! Sources: `keras.applications`, and before it fchollet/deep-learning-models; torchvision's `models/vgg.py` and `models/resnet.py`; for MobileNet, which torchvision lacks, the common
 //! `model.N.M` of blocks in sequence (marvis/pytorch-mobilenet).
 
-/// The layer of Keras's `network` that the zoo's node `node` stands for, if it has another name there: MobileNet of
-/// `keras.applications` ends in a convolution of one pixel.
-pub(super) fn keras_layer(network: &str, node: &str) -> Option<&'static str> {
-    (network == "mobilenet-v1" && node == "predictions").then_some("conv_preds")
+/// Another name that the layer of the zoo's node `node` has in Keras's `network`: MobileNet ends in a convolution of one
+/// pixel, and the first ResNet50 had names of its own.
+pub(super) fn keras_layer(network: &str, node: &str) -> Option<String> {
+    match network {
+        "mobilenet-v1" => (node == "predictions").then(|| "conv_preds".to_owned()),
+        "resnet50" => first_resnet50(node),
+        _ => None,
+    }
+}
+
+/// `convS_blockB_K_conv` was `resSB_branch2K` with letters for B and K, and the shortcut's `0` was `branch1`.
+fn first_resnet50(node: &str) -> Option<String> {
+    match node {
+        "conv1_conv" => return Some("conv1".to_owned()),
+        "conv1_bn" => return Some("bn_conv1".to_owned()),
+        "predictions" => return Some("fc1000".to_owned()),
+        _ => {}
+    }
+    let (stage, rest) = node.strip_prefix("conv")?.split_once("_block")?;
+    let [block, layer, kind] = rest.split('_').collect::<Vec<_>>().try_into().ok()?;
+    let letter = |number: &str| "abcdef".chars().nth(number.parse::<usize>().ok()?.checked_sub(1)?);
+    let kind = match kind {
+        "conv" => "res",
+        "bn" => "bn",
+        _ => return None,
+    };
+    let branch = match layer {
+        "0" => "1".to_owned(),
+        _ => format!("2{}", letter(layer)?),
+    };
+    Some(format!("{kind}{stage}{}_branch{branch}", letter(block)?))
 }
 
 /// The module of network `network` that the zoo's node `node` stands for; `None` where there is no table or no such layer.
@@ -73,6 +100,20 @@ fn mobilenet(node: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_have_the_names_of_the_first_resnet50() {
+        for (node, layer) in [
+            ("conv1_bn", "bn_conv1"),
+            ("conv2_block1_0_conv", "res2a_branch1"),
+            ("conv4_block6_3_bn", "bn4f_branch2c"),
+            ("predictions", "fc1000"),
+        ] {
+            assert_eq!(keras_layer("resnet50", node).as_deref(), Some(layer), "{node}");
+        }
+        assert_eq!(keras_layer("resnet50", "conv2_block1_out"), None);
+        assert_eq!(keras_layer("vgg16", "predictions"), None);
+    }
 
     #[test]
     fn layers_have_the_names_of_torchvision() {

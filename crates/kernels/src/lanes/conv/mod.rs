@@ -187,7 +187,7 @@ impl Conv2d {
     }
 
     /// Overwrites `dw` with the gradient of the weights, given that of the output (before its activation), which must be
-    /// zero in padding lanes. That of the bias is [`bias_backward`](super::bias_backward).
+    /// zero in padding lanes. That of the bias is [`bias_backward`](crate::lanes::bias_backward).
     pub fn backward_weights(&self, x: &[Lanes], dy: &[Lanes], dw: &mut [f32], workspace: &mut Workspace) {
         match &self.plan {
             Plan::Depthwise(plan) => plan.backward_weights(self.isa, x, dy, dw, workspace),

@@ -65,7 +65,7 @@ impl ConvTranspose2d {
     }
 
     /// Overwrites `dw` with the gradient of the weights, given that of the output (before its activation), which must be
-    /// zero in padding lanes. That of the bias is [`bias_backward`](super::bias_backward).
+    /// zero in padding lanes. That of the bias is [`bias_backward`](crate::lanes::bias_backward).
     pub fn backward_weights(&self, x: &[Lanes], dy: &[Lanes], dw: &mut [f32], workspace: &mut Workspace) {
         let mut of_convolution = std::mem::take(&mut workspace.weights);
         of_convolution.resize(dw.len(), 0.0);
