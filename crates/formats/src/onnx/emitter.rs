@@ -80,7 +80,7 @@ impl<'g> Emitter<'g> {
                 let fields = vec![("perm", Field::Integers(axes))];
                 self.push(name, "Transpose", vec![tensor.name.clone()], inside.clone(), fields);
             }
-            if tensor.dtype != DType::F32 {
+            if quantization::has_meaning(tensor) {
                 self.quantized.insert(id, inside.clone());
                 inside = quantization::dequantize(self, tensor, inside, None)?;
             }
@@ -306,7 +306,7 @@ impl<'g> Emitter<'g> {
         let is_output = self.graph.outputs.contains(&id);
         let name = if is_output && tensor.shape.rank() == 4 {
             self.value_name(&format!("{}/nchw", tensor.name))
-        } else if is_output && tensor.dtype != DType::F32 {
+        } else if is_output && quantization::has_meaning(tensor) {
             self.value_name(&format!("{}/real", tensor.name))
         } else {
             tensor.name.clone()

@@ -97,12 +97,14 @@ fn build<'m>(
     Ok(graph)
 }
 
-/// Checks that all integers that are computed with mean something.
+/// Checks that all integers that are computed with mean something: the wide ones that a node gives are indices.
 fn check_meanings(graph: &Graph) -> Result<()> {
+    let inputs = graph.inputs.iter().map(|id| graph.tensor(*id));
+    let narrow = graph.tensors.iter().filter(|tensor| !matches!(tensor.dtype, DType::I32 | DType::I64));
     let plain = |tensor: &&Tensor| {
         tensor.dtype != DType::F32 && tensor.data.is_none() && tensor.quantization.is_none()
     };
-    match graph.tensors.iter().find(plain) {
+    match inputs.chain(narrow).find(plain) {
         Some(tensor) => Err(FormatError::unsupported(
             format!("value `{}`", tensor.name),
             format!(

@@ -335,11 +335,20 @@ pub(super) fn write(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Whether a tensor is of integers that stand for real numbers: neither of floats nor of indices.
+pub(in crate::onnx) fn has_meaning(tensor: &Tensor) -> bool {
+    match tensor.dtype {
+        DType::F32 => false,
+        DType::I8 | DType::U8 | DType::I16 => true,
+        DType::I32 | DType::I64 => tensor.quantization.is_some(),
+    }
+}
+
 /// Writes, behind the operator of a node, the QuantizeLinear and DequantizeLinear that make its output what it means.
 pub(in crate::onnx) fn write_meaning(emitter: &mut Emitter<'_>, node: &Node) -> Result<()> {
     let id = node.outputs[0];
     let tensor = emitter.graph.tensor(id);
-    if tensor.dtype == DType::F32 {
+    if !has_meaning(tensor) {
         return Ok(());
     }
     let real = emitter.inside_name(id)?.to_owned();
